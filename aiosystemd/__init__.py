@@ -1,0 +1,1 @@
+"""aiohttp applications as socket-activated systemd instances."""

@@ -1,0 +1,24 @@
+"""What the tool writes into ``ExecStart=`` and the runtime reads: names and defaults that both must share.
+
+Imports nothing, because the runtime may not load the tool's model and the tool may not load the runtime.
+"""
+
+from typing import Final
+
+INSTANCE_VARIABLE: Final = "AIOSYSTEMD_INSTANCE"
+"""Environment variable that carries the instance's name (``%i``) to the application."""
+
+BACKLOG: Final = 4096
+"""Length of a socket's accept queue, in connections; Linux caps it at ``net.core.somaxconn``, 4096 by default."""
+
+SERVER_KEEPALIVE: Final = 75.0
+"""Seconds for which the server keeps an idle connection; longer than any proxy that closes first."""
+
+PROXY_KEEPALIVE: Final = 5.0
+"""Seconds after which the proxy closes an idle connection to an instance."""
+
+REQUEST_TIMEOUT: Final = 30.0
+"""Seconds that the longest ordinary request may take."""
+
+ACCESS_LOG_FORMAT: Final = '%a %t "%r" %s %b "%{Referer}i" "%{User-Agent}i"'
+"""aiohttp's own default, ``aiohttp.web_log.AccessLogger.LOG_FORMAT``."""

@@ -1,0 +1,230 @@
+"""nginx: an upstream of the instances' sockets, and the site in front of it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from aiosystemd.export import File, header, instance_names, tcp_address
+from aiosystemd.host import Host
+from aiosystemd.model import Deployment, Tls
+from aiosystemd.render.nginx import Directive, Value, block, directive, entry, raw, render
+from aiosystemd.rules import location
+
+_HTTP2_DIRECTIVE = (1, 25, 1)
+"""First version with ``http2 on;``; older ones want a parameter of ``listen``, which newer ones warn about."""
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """An nginx configuration file."""
+
+    directives: tuple[Directive, ...]
+    header: tuple[str, ...] = ()
+
+    def render(self) -> str:
+        """Return the file's text."""
+        return render(self.directives, header=self.header)
+
+
+def site_path(d: Deployment) -> PurePosixPath:
+    """Return where the site goes: nginx packages of Debian and of nginx itself both read ``conf.d``."""
+    return PurePosixPath(f"/etc/nginx/conf.d/{d.name}.conf")
+
+
+def export(d: Deployment, host: Host, source: str) -> Iterator[File]:
+    """Yield the site of ``d``, unless it has another proxy or none."""
+    if d.proxy.kind == "nginx":
+        yield File(site_path(d), Configuration(tuple(_site(d, host)), header(source)))
+
+
+def _site(d: Deployment, host: Host) -> Iterator[Directive]:
+    yield from _maps(d)
+    yield _upstream(d, host)
+    tls = d.proxy.tls
+    if tls is None:
+        yield block("server", body=(*_listen(d, d.proxy.listen), *_server(d)))
+        return
+    https = (*_listen(d, tls.listen, *_tls_parameters(host)), *_http2(host), *_tls(d, tls))
+    if tls.redirect:
+        yield block("server", body=(*_listen(d, d.proxy.listen), _names(d), _redirect(tls)))
+        yield block("server", body=(*https, *_server(d)))
+    else:
+        yield block("server", body=(*_listen(d, d.proxy.listen), *https, *_server(d)))
+
+
+def _variable(d: Deployment, name: str) -> str:
+    return f"${d.name.replace('-', '_')}_{name}"
+
+
+def _maps(d: Deployment) -> Iterator[Directive]:
+    if d.proxy.websockets:
+        yield block(
+            "map",
+            raw("$http_upgrade"),
+            raw(_variable(d, "connection")),
+            body=(entry(raw("default"), "upgrade"), entry("", "")),
+            comment="An upgrade is passed on; any other request leaves the connection open for the next one.",
+        )
+    if _has_odd_port(d):
+        ports = (entry("80", ""), entry("443", ""), entry(raw("default"), raw('":$server_port"')))
+        yield block("map", raw("$server_port"), raw(_variable(d, "port")), body=ports)
+
+
+def _port(address: str) -> str:
+    return address.rpartition(":")[2]
+
+
+def _has_odd_port(d: Deployment) -> bool:
+    addresses = (*d.proxy.listen, *(d.proxy.tls.listen if d.proxy.tls else ()))
+    return any(_port(address).isdigit() and _port(address) not in {"80", "443"} for address in addresses)
+
+
+def _upstream(d: Deployment, host: Host) -> Directive:
+    names = instance_names(d, host)
+    never = "max_fails=0: an instance that restarts is asked again at once, and never are all of them banned."
+    servers = [
+        directive("server", _server_address(d, name), raw("max_fails=0"), comment=None if index else never)
+        for index, name in enumerate(names)
+    ]
+    return block(
+        "upstream",
+        d.name,
+        body=(
+            # A peer takes less than 1 KiB of it; measured with nginx -t.
+            directive("zone", d.name, raw(f"{64 + 2 * len(names)}k"), comment="Shared by the workers."),
+            directive("least_conn"),
+            *servers,
+            directive("keepalive", raw(str(d.proxy.connections))),
+            directive(
+                "keepalive_timeout",
+                raw(_seconds(d.proxy.keepalive)),
+                comment="nginx closes idle connections, never the instance: so no request meets a closing one.",
+            ),
+        ),
+    )
+
+
+def _server_address(d: Deployment, name: str) -> str:
+    return f"unix:{d.socket_directory}/{name}.sock" if d.listen.port is None else tcp_address(d, int(name))
+
+
+def _seconds(value: float) -> str:
+    return f"{value:.0f}s" if value == int(value) else f"{value * 1000:.0f}ms"
+
+
+def _listen(d: Deployment, addresses: tuple[str, ...], *parameters: Value) -> Iterator[Directive]:
+    default = (raw("default_server"),) if d.proxy.default_server else ()
+    for address in addresses:
+        yield directive("listen", address, *parameters, *default)
+
+
+def _names(d: Deployment) -> Directive:
+    return directive("server_name", *(d.proxy.server_names or (raw("$hostname"),)))
+
+
+def _tls_parameters(host: Host) -> tuple[Value, ...]:
+    return (raw("ssl"),) if host.nginx >= _HTTP2_DIRECTIVE else (raw("ssl"), raw("http2"))
+
+
+def _http2(host: Host) -> Iterator[Directive]:
+    if host.nginx >= _HTTP2_DIRECTIVE:
+        yield directive("http2", raw("on"))
+
+
+def _tls(d: Deployment, tls: Tls) -> Iterator[Directive]:
+    yield directive("ssl_certificate", tls.certificate)
+    yield directive("ssl_certificate_key", tls.key)
+    yield directive("ssl_protocols", raw("TLSv1.2"), raw("TLSv1.3"))
+    yield directive("ssl_session_cache", raw(f"shared:{d.name}_TLS:1m"))
+    yield directive("ssl_session_tickets", raw("off"))
+
+
+def _redirect(tls: Tls) -> Directive:
+    port = _port(tls.listen[0])
+    suffix = f":{port}" if port.isdigit() and port != "443" else ""
+    return directive("return", raw("301"), raw(f"https://$host{suffix}$request_uri"))
+
+
+def _server(d: Deployment) -> Iterator[Directive]:
+    proxy = d.proxy
+    yield _names(d)
+    yield directive("client_max_body_size", raw(str(d.body_size)))
+    for name, value in proxy.headers.items():
+        yield directive("add_header", name, value, raw("always"))
+    yield from _to_the_instances(d)
+    for prefix, directory in proxy.static.items():
+        alias = directive("alias", f"{directory.rstrip('/')}/")
+        yield block("location", raw("^~"), location(prefix), body=(alias,))
+    for prefix in proxy.streams:
+        silence = _seconds(proxy.stream_timeout)
+        yield block(
+            "location",
+            raw("^~"),
+            location(prefix),
+            body=(
+                directive("proxy_pass", f"http://{d.name}"),
+                directive("proxy_buffering", raw("off")),
+                directive("proxy_read_timeout", raw(silence)),
+                directive("proxy_send_timeout", raw(silence)),
+            ),
+        )
+    if "/" not in map(location, proxy.streams):
+        yield block("location", "/", body=(directive("proxy_pass", f"http://{d.name}"),))
+
+
+def _to_the_instances(d: Deployment) -> Iterator[Directive]:
+    request = raw(_seconds(d.timeouts.request))
+    yield directive("proxy_http_version", raw("1.1"))
+    yield from _request_headers(d)
+    yield directive("proxy_redirect", raw("off"))
+    yield directive(
+        "proxy_buffering",
+        raw("on"),
+        comment="aiosystemd-serve turns it off for each response that is streamed (X-Accel-Buffering).",
+    )
+    yield directive("proxy_connect_timeout", raw("5s"))
+    yield directive("proxy_send_timeout", request)
+    yield directive("proxy_read_timeout", request)
+    yield directive(
+        "proxy_next_upstream",
+        raw("error"),
+        comment="The next instance is asked when one cannot answer; not when it is slow, or each would be in turn.",
+    )
+
+
+def _request_headers(d: Deployment) -> Iterator[Directive]:
+    port = _variable(d, "port") if _has_odd_port(d) else ""
+    # Each header that a client could have sent itself is set anew: what arrives is what nginx saw.
+    headers = {
+        "Host": raw(f"$host{port}"),
+        "Connection": raw(_variable(d, "connection")) if d.proxy.websockets else "",
+        **({"Upgrade": raw("$http_upgrade")} if d.proxy.websockets else {}),
+        "X-Forwarded-For": raw("$remote_addr"),
+        "X-Forwarded-Proto": raw("$scheme"),
+        "X-Forwarded-Host": raw(f"$host{port}"),
+        "X-Real-IP": raw("$remote_addr"),
+        "Forwarded": "",
+    }
+    for name, value in headers.items():
+        yield directive("proxy_set_header", name, value)
+
+
+def standalone(site: PurePosixPath, directory: PurePosixPath, mime_types: PurePosixPath | None) -> Configuration:
+    """Return an ``nginx.conf`` that reads ``site`` and nothing of the host's own nginx.
+
+    Everything it writes goes to ``directory``, so that it needs no privileges; ``mime_types`` is the host's
+    ``mime.types``, where it has one.
+    """
+    modules = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    temporary = (directive(f"{module}_temp_path", f"{directory}/{module}") for module in modules)
+    types = (directive("include", str(mime_types)),) if mime_types else ()
+    http = (*types, directive("access_log", raw("off")), *temporary, directive("include", str(site)))
+    return Configuration(
+        (
+            directive("daemon", raw("off")),
+            directive("pid", f"{directory}/nginx.pid"),
+            directive("error_log", raw("stderr")),
+            block("events", body=()),
+            block("http", body=http),
+        )
+    )

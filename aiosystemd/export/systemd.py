@@ -1,0 +1,135 @@
+"""systemd units: a service and a socket template, and the targets that hold the instances together."""
+
+from collections.abc import Iterator
+from pathlib import PurePosixPath
+
+from aiosystemd.contract import INSTANCE_VARIABLE
+from aiosystemd.export import File, header, instance_names, tcp_address
+from aiosystemd.export.sandbox import Directive, sandbox
+from aiosystemd.export.serve import serve_command
+from aiosystemd.export.targets import sockets_target, target, up_target
+from aiosystemd.host import Host
+from aiosystemd.model import Deployment
+from aiosystemd.render.unit import (
+    UnitFile,
+    Value,
+    boolean,
+    command,
+    credential,
+    environment,
+    environment_file,
+    number,
+    path,
+    raw,
+    seconds,
+    size,
+    text,
+    words,
+)
+
+UNITS = PurePosixPath("/etc/systemd/system")
+"""systemd.unit(5): units of the administrator."""
+
+_RESTART = 0.5
+"""Seconds before ``Restart=``. Requests wait for it after a crash; a start that fails again and again costs a third of
+a CPU. Not ``RestartSteps=`` (systemd 254): its count is never reset, so that later crashes would all wait longest."""
+
+
+def export(d: Deployment, host: Host, source: str) -> Iterator[File]:
+    """Yield the units of ``d``: service and socket template (a socket per port with TCP) and their targets."""
+    yield File(UNITS / f"{d.name}@.service", _service(d, source))
+    if d.listen.port is None:
+        address = path(d.socket_directory, "/", raw("%i"), ".sock")
+        yield File(UNITS / f"{d.name}@.socket", _socket(d, source, address))
+    else:
+        for name in instance_names(d, host):
+            address = raw(tcp_address(d, int(name)))
+            yield File(UNITS / f"{d.name}@{name}.socket", _socket(d, source, address))
+    yield File(UNITS / f"{d.name}.target", target(d, host, source))
+    yield File(UNITS / f"{d.name}.up.target", up_target(d, source))
+    yield File(UNITS / f"{d.name}.sockets.target", sockets_target(d, source))
+
+
+def _service(d: Deployment, source: str) -> UnitFile:
+    unit = UnitFile(header(source))
+    unit.add("Unit", "Description", text(d.name, ", instance ", raw("%i")))
+    why = "systemctl start gets the socket too; stopping or restarting the socket takes the service with it."
+    unit.add("Unit", "Requires", raw(f"{d.name}@%i.socket"), comment=why)
+    unit.add("Unit", "PartOf", raw(f"{d.name}.target"))
+    unit.add("Unit", "After", raw("network.target"))
+    why = "Never give up: a start limit would close the socket too, and keep it closed when the code is mended."
+    unit.add("Unit", "StartLimitIntervalSec", number(0), comment=why)
+    for name, value, comment in (*_process(d), *_identity(d), *_life(d), *_limits(d), *sandbox(d)):
+        unit.add("Service", name, value, comment=comment)
+    for name, given in d.service.directives.items():
+        for item in given if isinstance(given, tuple) else (given,):
+            unit.add("Service", name, boolean(item) if isinstance(item, bool) else raw(str(item)))
+    unit.add("Install", "WantedBy", raw("multi-user.target"))
+    return unit
+
+
+def _process(d: Deployment) -> Iterator[Directive]:
+    yield "Type", raw("notify"), None
+    yield "NotifyAccess", raw("main"), None
+    yield "ExecStart", command(serve_command(d)), None
+    if d.directory:
+        yield "WorkingDirectory", path(d.directory), None
+    yield "SyslogIdentifier", raw("%N"), None
+    yield "Environment", environment(INSTANCE_VARIABLE, (raw("%i"),)), None
+    for name, value in d.service.environment.items():
+        yield "Environment", environment(name, value), None
+    for file in d.service.environment_files:
+        yield "EnvironmentFile", environment_file(file.removeprefix("-"), optional=file.startswith("-")), None
+    for name, file in d.service.credentials.items():
+        yield "LoadCredential", credential(name, path(file)), None
+
+
+def _identity(d: Deployment) -> Iterator[Directive]:
+    if d.dynamic_user:
+        yield "DynamicUser", boolean(value=True), None
+        # systemd.exec(5): $HOME is not set for a dynamic user, and many libraries expand "~".
+        yield "Environment", environment("HOME", (raw("%S/"), d.name)), None
+    if d.service.user:
+        yield "User", text(d.service.user), None
+    if d.service.group:
+        yield "Group", text(d.service.group), None
+    yield "StateDirectory", words([d.name]), None
+    yield "StateDirectoryMode", raw("0700"), None
+
+
+def _life(d: Deployment) -> Iterator[Directive]:
+    yield "Restart", raw(d.service.restart), None
+    yield "RestartSec", seconds(_RESTART), None
+    why = "Kept from one start to the next: a mark that this one has not succeeded, so that clients go elsewhere."
+    yield "FileDescriptorStoreMax", number(1), why
+    yield "TimeoutStartSec", seconds(d.timeouts.start), "Extended by the server for each step that it completes."
+    yield "TimeoutStopSec", seconds(d.stop), f"Requests have {d.drain:g} s to end, clean-up the rest."
+    yield "KillMode", raw("mixed"), "SIGTERM is for the server; its own processes may be at work for a request."
+    if d.timeouts.watchdog:
+        yield "WatchdogSec", seconds(d.timeouts.watchdog), None
+
+
+def _limits(d: Deployment) -> Iterator[Directive]:
+    service = d.service
+    yield "LimitNOFILE", number(service.open_files), None
+    if service.memory_max is not None:
+        yield "MemoryMax", size(service.memory_max), None
+    if service.cpu_quota is not None:
+        yield "CPUQuota", raw(f"{service.cpu_quota}%"), None
+    if service.tasks_max is not None:
+        yield "TasksMax", number(service.tasks_max), None
+
+
+def _socket(d: Deployment, source: str, address: Value) -> UnitFile:
+    unit = UnitFile(header(source))
+    unit.add("Unit", "Description", text(d.name, ", socket of instance ", raw("%i")))
+    unit.add("Unit", "PartOf", raw(f"{d.name}.sockets.target"))
+    unit.add("Unit", "Wants", raw(f"{d.name}.up.target"))
+    unit.add("Socket", "ListenStream", address)
+    if d.listen.port is None:
+        unit.add("Socket", "SocketMode", raw(d.listen.mode), comment="For the proxy alone.")
+        unit.add("Socket", "SocketGroup", text(d.listen.group))
+    why = "Requests that wait while the instance restarts; capped by net.core.somaxconn."
+    unit.add("Socket", "Backlog", number(d.listen.backlog), comment=why)
+    unit.add("Install", "WantedBy", raw("sockets.target"))
+    return unit

@@ -1,0 +1,19 @@
+"""Facts about the machine that a deployment is written for."""
+
+from dataclasses import dataclass
+from typing import Final
+
+OLDEST_SYSTEMD: Final = 252
+"""Debian 12's."""
+
+OLDEST_NGINX: Final = (1, 22)
+"""Debian 12's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """What was found on a machine, or asked for with ``--systemd`` and ``--nginx``."""
+
+    systemd: int = OLDEST_SYSTEMD
+    nginx: tuple[int, ...] = OLDEST_NGINX
+    cpus: int = 1

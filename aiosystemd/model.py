@@ -1,0 +1,275 @@
+"""The deployment file: what the user may write, table by table, and what it means.
+
+A ``Deployment`` holds only what the user wrote; figures that follow from it are properties. Descriptions are
+written once, here: the JSON Schema and the man page are made from them.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from aiosystemd import contract
+from aiosystemd.values import (
+    AbsolutePath,
+    Address,
+    App,
+    Argument,
+    Credential,
+    CredentialPath,
+    DevicePath,
+    DirectiveName,
+    DirectiveValue,
+    EnvironmentFile,
+    EnvironmentValue,
+    HeaderName,
+    HeaderValue,
+    Line,
+    ListenAddress,
+    Mode,
+    Name,
+    Network,
+    Prefix,
+    Program,
+    ProxyPath,
+    Seconds,
+    SecondsOrNever,
+    ServerName,
+    Size,
+    User,
+    Variable,
+)
+
+CLEANUP_RESERVE = 10.0
+"""Seconds between the end of the drain and SIGKILL: cancelled handlers get twice 2 s, clean-up hooks the rest."""
+
+
+class Table(BaseModel):
+    """A table of the deployment file: frozen, without conversions, unknown keys forbidden."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True)
+
+
+class Service(Table):
+    """Identity, environment, limits and restarts of the instances."""
+
+    user: User | None = None
+    """A static user to run as, created through sysusers.d when it does not exist. Without it systemd makes a
+    dynamic one that lives as long as an instance runs (``DynamicUser=``)."""
+    group: User | None = None
+    """The primary group, when it is not named like the user."""
+    dynamic_user: bool | None = None
+    """Whether systemd makes the user up; by default when ``user`` is not set."""
+    environment: dict[Variable, EnvironmentValue] = {}
+    """Variables of the application. Unit files are world-readable: secrets belong in ``credentials``."""
+    environment_files: tuple[EnvironmentFile, ...] = ()
+    """Files of ``NAME=value`` lines, read by systemd before it drops privileges; a leading ``-`` means optional."""
+    credentials: dict[Credential, CredentialPath] = {}
+    """Secrets by name: systemd passes each file as ``$CREDENTIALS_DIRECTORY/NAME``, readable by the instance only."""
+    memory_max: Size | None = None
+    """Memory at which the kernel kills the instance, in bytes or as in ``"512M"``."""
+    cpu_quota: Annotated[int, Field(gt=0, le=100_000)] | None = None
+    """Share of one CPU an instance may use, in percent; 150 is one and a half CPUs."""
+    tasks_max: Annotated[int, Field(gt=0, le=4_194_304)] | None = None
+    """Number of threads and processes an instance may have."""
+    open_files: Annotated[int, Field(ge=64, le=1 << 30)] = 65_536
+    """Number of open files and connections an instance may have."""
+    restart: Literal["always", "on-failure", "no"] = "always"
+    """When systemd starts an instance again that ended by itself."""
+    directives: dict[DirectiveName, DirectiveValue | int | bool | tuple[DirectiveValue, ...]] = {}
+    """More directives of the ``[Service]`` section, in systemd's own syntax, such as ``Nice = 5``."""
+
+
+class Server(Table):
+    """How the instances serve HTTP."""
+
+    loop: Literal["auto", "asyncio", "uvloop"] = "auto"
+    """The event loop; ``auto`` takes uvloop when it is installed."""
+    access_log: Literal["off", "text", "journal"] = "off"
+    """Log of requests: none (the proxy keeps one), lines in aiohttp's format, or journal entries with fields."""
+    access_log_format: Line = contract.ACCESS_LOG_FORMAT
+    """Format of ``access_log = "text"``, in aiohttp's notation."""
+    keepalive: Seconds = contract.SERVER_KEEPALIVE
+    """Seconds after which the server closes an idle connection; the proxy must close first."""
+    body_limit: Size | None = None
+    """Largest request body that the application takes, in place of the ``client_max_size`` of its own."""
+    forwarded: bool = True
+    """Whether ``request.remote``, ``.scheme`` and ``.host`` come from the proxy's ``X-Forwarded-`` headers."""
+
+
+class Sockets(Table):
+    """The sockets, which systemd opens and keeps."""
+
+    directory: AbsolutePath | None = None
+    """Directory of the unix sockets, by default ``/run/NAME``; instance 1 listens on ``1.sock`` in it."""
+    mode: Mode = "0660"
+    """File mode of the unix sockets."""
+    group: User = "www-data"
+    """Group of the unix sockets: the proxy's."""
+    port: Annotated[int, Field(gt=0, lt=1 << 16)] | None = None
+    """Serve on TCP ports in place of unix sockets: instance 1 on this port, instance 2 on the next one."""
+    address: Address = "127.0.0.1"
+    """Address of the TCP ports."""
+    backlog: Annotated[int, Field(gt=0, le=1 << 20)] = contract.BACKLOG
+    """Connections that wait while an instance restarts; the kernel caps it at ``net.core.somaxconn``."""
+
+
+class Timeouts(Table):
+    """Seconds that each part of an instance's life may take."""
+
+    start: Seconds = 30.0
+    """Each step of the start: import, factory, every start-up hook."""
+    request: Seconds = contract.REQUEST_TIMEOUT
+    """The longest ordinary request, and the longest silence between two parts of a response."""
+    drain: Seconds | None = None
+    """Requests in flight at a stop; by default ``request`` + ``proxy.keepalive`` + 5."""
+    stop: Seconds | None = None
+    """From SIGTERM to SIGKILL; by default ``drain`` + 10."""
+    watchdog: SecondsOrNever = 30.0
+    """A blocked event loop, after which systemd restarts the instance; 0 turns the watchdog off."""
+
+
+class Sandbox(Table):
+    """What the application may reach. Everything is closed unless it is opened here, by name."""
+
+    network: Literal["none", "outbound"] = "outbound"
+    """Connections that the application may open itself: unix sockets only, or to the network too."""
+    addresses: tuple[Network, ...] = ()
+    """The only networks, or ``"localhost"``, that the application may talk to; by default all."""
+    writable: tuple[AbsolutePath, ...] = ()
+    """Directories that the application may write, beside its ``$STATE_DIRECTORY``; made for ``service.user``."""
+    home: bool = False
+    """Let it read home directories."""
+    shared_tmp: bool = False
+    """Let it use the host's ``/tmp`` and ``/var/tmp`` in place of its own."""
+    executable_memory: bool = False
+    """Let it make memory executable, as JIT compilers (numba, PyPy) and cffi callbacks must."""
+    host_users: bool = False
+    """Let it see the host's users as they are, not as ``nobody``."""
+    system_bus: bool = False
+    """Let it talk to the D-Bus system bus."""
+    resources: bool = False
+    """Let it change scheduling: CPU affinity, priorities, memory policy."""
+    devices: tuple[DevicePath, ...] = ()
+    """Device nodes that it may use, such as ``/dev/dri/renderD128``."""
+    max_exposure: Annotated[float, Field(ge=0, le=10)] | None = None
+    """Refuse a unit whose exposure by ``systemd-analyze security`` is higher than this."""
+
+
+class Tls(Table):
+    """The proxy's certificate."""
+
+    certificate: ProxyPath
+    """The certificate chain, PEM."""
+    key: ProxyPath
+    """The private key, PEM; readable by root only."""
+    listen: Annotated[tuple[ListenAddress, ...], Field(min_length=1)] = ("443", "[::]:443")
+    """Addresses that speak TLS; those of ``proxy.listen`` then redirect to them."""
+    redirect: bool = True
+    """Whether plain HTTP is redirected; if not, both are served."""
+
+
+class Proxy(Table):
+    """The web server in front of the instances."""
+
+    kind: Literal["nginx", "none"] = "nginx"
+    """Which proxy to write a configuration for."""
+    server_names: tuple[ServerName, ...] = ()
+    """Names that the site answers to; by default the machine's host name."""
+    listen: Annotated[tuple[ListenAddress, ...], Field(min_length=1)] = ("80", "[::]:80")
+    """Addresses to listen on."""
+    default_server: bool = False
+    """Whether requests for names that no site claims come here too."""
+    tls: Tls | None = None
+    """Serve HTTPS."""
+    static: dict[Prefix, ProxyPath] = {}
+    """Directories that the proxy serves itself, by path prefix: ``"/static/" = "/srv/example/static"``."""
+    body_size: Size | None = None
+    """Largest request body the proxy accepts; by default ``server.body_limit``, else 1 MiB as aiohttp's own limit."""
+    websockets: bool = True
+    """Pass ``Upgrade:`` on, on every path."""
+    streams: tuple[Prefix, ...] = ()
+    """Path prefixes of websockets, server-sent events and long polls, which may be silent longer than a request."""
+    stream_timeout: Seconds = 3600.0
+    """Seconds of silence after which the proxy ends a stream."""
+    headers: dict[HeaderName, HeaderValue] = {}
+    """Headers added to every response."""
+    keepalive: Seconds = contract.PROXY_KEEPALIVE
+    """Seconds after which the proxy closes an idle connection to an instance. A drain waits that long."""
+    connections: Annotated[int, Field(gt=0, le=100_000)] = 64
+    """Idle connections to the instances that each worker of the proxy keeps."""
+
+
+class Health(Table):
+    """The request that tells whether an instance works."""
+
+    path: Prefix = "/"
+    """Path to ask for."""
+    status: Annotated[int, Field(ge=100, le=599)] = 200
+    """Status of a good answer."""
+    timeout: Seconds = 5.0
+    """Seconds to wait for it."""
+
+
+class Deployment(Table):
+    """One aiohttp application, served by several instances."""
+
+    name: Name
+    """Name of the deployment: units, sockets, state directory and upstream are called by it."""
+    app: App
+    """``MODULE:ATTRIBUTE`` of an ``Application``, or of a function or coroutine function that makes one."""
+    instances: Annotated[int, Field(ge=1, le=1000)] | Literal["auto"] = 4
+    """How many instances run; ``"auto"`` is one per CPU of the host that generates."""
+    directory: AbsolutePath | None = None
+    """The application's directory, which is where instances run and import from; not needed for an installed module."""
+    python: Program = "/usr/bin/python3"
+    """The interpreter that has the application's modules and ``aiosystemd[serve]``."""
+    arguments: tuple[Argument, ...] = ()
+    """Passed to a factory that takes ``argv``, as ``python -m aiohttp.web`` does."""
+    service: Service = Service()
+    server: Server = Server()
+    listen: Sockets = Sockets()
+    timeouts: Timeouts = Timeouts()
+    sandbox: Sandbox = Sandbox()
+    proxy: Proxy = Proxy()
+    health: Health = Health()
+
+    @property
+    def dynamic_user(self) -> bool:
+        """Whether systemd makes the instances' user up (systemd.exec(5), ``DynamicUser=``)."""
+        chosen = self.service.dynamic_user
+        return self.service.user is None if chosen is None else chosen
+
+    @property
+    def socket_directory(self) -> str:
+        """Directory of the unix sockets."""
+        return self.listen.directory or f"/run/{self.name}"
+
+    @property
+    def idle(self) -> float:
+        """Seconds after which the proxy has closed every connection it keeps idle; 0 without a proxy."""
+        return self.proxy.keepalive if self.proxy.kind != "none" else 0.0
+
+    @property
+    def drain(self) -> float:
+        """Seconds from SIGTERM until requests still in flight are cancelled."""
+        default = round(self.timeouts.request + self.idle + 5, 3)  # 0.1 + 0.2 is finer than a microsecond
+        return default if self.timeouts.drain is None else self.timeouts.drain
+
+    @property
+    def stop(self) -> float:
+        """Seconds from SIGTERM until SIGKILL (systemd.service(5), ``TimeoutStopSec=``)."""
+        return round(self.drain + CLEANUP_RESERVE, 3) if self.timeouts.stop is None else self.timeouts.stop
+
+    @property
+    def body_size(self) -> int:
+        """Largest request body that the proxy accepts, in bytes."""
+        return self.proxy.body_size or self.server.body_limit or 1 << 20
+
+
+def json_schema() -> dict[str, Any]:
+    """Return the JSON Schema of the deployment file."""
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        **Deployment.model_json_schema(),
+        "title": "aiosystemd deployment file",
+    }

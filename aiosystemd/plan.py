@@ -1,0 +1,71 @@
+"""Deployment + Host → Plan → Tree. Pure: no file, process, clock or environment."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import NamedTuple
+
+from aiosystemd.export import File, nginx, systemd, users
+from aiosystemd.host import Host
+from aiosystemd.model import Deployment
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """A command to run once the files are in place, and why."""
+
+    argv: tuple[str, ...]
+    why: str
+
+    def describe(self) -> str:
+        """Return the command as a person would type it."""
+        return " ".join(self.argv)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Everything that a deployment needs on a host."""
+
+    files: tuple[File, ...]
+    actions: tuple[Action, ...]
+
+
+class Rendered(NamedTuple):
+    """A file as it will be on disk."""
+
+    mode: int
+    content: bytes
+
+
+Tree = Mapping[PurePosixPath, Rendered]
+"""Absolute path on the target → mode and bytes, in the order of writing."""
+
+
+def plan(deployment: Deployment, host: Host, source: str) -> Plan:
+    """Return the files and actions for ``deployment``; ``source`` is what the files' headers call its file.
+
+    Raises ``Unrepresentable`` when a value cannot be spelt in one of the formats.
+    """
+    exporters = (systemd.export, users.export, nginx.export)
+    files = tuple(file for export in exporters for file in export(deployment, host, source))
+    return Plan(files, _actions(deployment, {file.path for file in files}))
+
+
+def render(plan: Plan) -> Tree:
+    """Return the plan's files, spelt."""
+    return {file.path: Rendered(file.mode, file.content.render().encode()) for file in plan.files}
+
+
+def _actions(d: Deployment, paths: set[PurePosixPath]) -> tuple[Action, ...]:
+    actions = []
+    if users.sysusers_path(d) in paths:
+        actions.append(Action(("systemd-sysusers", users.sysusers_path(d).name), "create the user"))
+    if users.tmpfiles_path(d) in paths:
+        actions.append(
+            Action(("systemd-tmpfiles", "--create", users.tmpfiles_path(d).name), "create writable directories")
+        )
+    actions.append(Action(("systemctl", "daemon-reload"), "read the units"))
+    actions.append(Action(("systemctl", "enable", "--now", f"{d.name}.target"), "start, now and at boot"))
+    if d.proxy.kind == "nginx":
+        actions.append(Action(("systemctl", "reload", "nginx"), "read the site"))
+    return tuple(actions)

@@ -1,0 +1,1 @@
+"""How to spell each file format; all quoting lives here and only here."""

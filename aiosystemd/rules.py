@@ -1,0 +1,337 @@
+"""Rules between the keys of a deployment: each is right on its own, and together they would fail."""
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from ipaddress import ip_address
+from pathlib import PurePosixPath
+from typing import Literal
+
+from aiosystemd.contract import INSTANCE_VARIABLE
+from aiosystemd.model import CLEANUP_RESERVE, Deployment
+from aiosystemd.values import MAX_ARG_STRLEN
+
+SUN_PATH = 107
+"""Bytes of a unix socket's path: unix(7) gives ``sun_path`` 108, the last one is NUL."""
+
+HASHED_NAME = 46
+"""Characters of a server name that fit nginx's ``server_names_hash_bucket_size`` of 64; measured with nginx -t."""
+
+_KeyPath = tuple[str | int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """A rule that does not hold, and the keys that it concerns, the one to point at first."""
+
+    concerns: tuple[_KeyPath, ...]
+    what: str
+    hint: str
+    severity: Literal["error", "warning"] = "error"
+
+
+Rule = Callable[[Deployment], Iterator[Violation]]
+_RULES: list[Rule] = []
+
+
+def violations(deployment: Deployment) -> Iterator[Violation]:
+    """Yield every rule that ``deployment`` breaks."""
+    for rule in _RULES:
+        yield from rule(deployment)
+
+
+def _rule(rule: Rule) -> Rule:
+    _RULES.append(rule)
+    return rule
+
+
+@_rule
+def _drain_covers_requests(d: Deployment) -> Iterator[Violation]:
+    if d.drain < (least := round(d.timeouts.request + d.idle, 3)):
+        yield Violation(
+            (("timeouts", "drain"), ("timeouts", "request"), ("proxy", "keepalive")),
+            f"drain ({d.drain:g} s) is shorter than a request ({d.timeouts.request:g} s) and the time in which "
+            f"the proxy closes idle connections ({d.idle:g} s)",
+            f"raise timeouts.drain to at least {least:g}",
+        )
+
+
+@_rule
+def _stop_covers_drain(d: Deployment) -> Iterator[Violation]:
+    if d.stop < (least := round(d.drain + CLEANUP_RESERVE / 2, 3)):
+        yield Violation(
+            (("timeouts", "drain"), ("timeouts", "stop"), ("timeouts", "request")),
+            f"drain ({d.drain:g} s) is longer than stop ({d.stop:g} s) leaves: systemd would kill what still drains",
+            f"raise timeouts.stop to at least {least:g}",
+        )
+
+
+@_rule
+def _proxy_closes_first(d: Deployment) -> Iterator[Violation]:
+    if d.idle >= d.server.keepalive:
+        yield Violation(
+            (("server", "keepalive"), ("proxy", "keepalive")),
+            f"the server closes idle connections after {d.server.keepalive:g} s, not after the proxy "
+            f"({d.idle:g} s): a request could be sent on a connection that is being closed",
+            f"raise server.keepalive above {d.idle:g}",
+        )
+
+
+@_rule
+def _body_fits_the_application(d: Deployment) -> Iterator[Violation]:
+    proxy, application = d.proxy.body_size, d.server.body_limit
+    if proxy and application and proxy > application:
+        yield Violation(
+            (("proxy", "body_size"), ("server", "body_limit")),
+            f"the proxy would accept bodies of {proxy} bytes, which the application refuses above {application}",
+            "raise server.body_limit, or leave proxy.body_size out: it follows",
+        )
+
+
+@_rule
+def _socket_path_fits(d: Deployment) -> Iterator[Violation]:
+    count = 1000 if d.instances == "auto" else d.instances
+    length = len(f"{d.socket_directory}/{count}.sock".encode())
+    if d.listen.port is None and length > SUN_PATH:
+        yield Violation(
+            (("listen", "directory"), ("name",)),
+            f"the path of a socket would be {length} bytes long; unix(7) allows {SUN_PATH}",
+            "use a shorter listen.directory",
+        )
+
+
+@_rule
+def _one_kind_of_socket(d: Deployment) -> Iterator[Violation]:
+    unix = {"directory", "mode", "group"} & d.listen.model_fields_set
+    if d.listen.port is not None:
+        for key in sorted(unix):
+            yield Violation((("listen", key),), f"listen.{key} is for unix sockets, not for TCP ports", "remove it")
+        last = d.listen.port + (1 if d.instances == "auto" else d.instances) - 1
+        if last >= 1 << 16:
+            yield Violation(
+                (("listen", "port"), ("instances",)), f"the last port would be {last}", "use a lower listen.port"
+            )
+    elif "address" in d.listen.model_fields_set:
+        concerns = (("listen", "address"), ("listen", "port"))
+        yield Violation(concerns, "listen.address is for TCP ports", "set listen.port, or remove it")
+
+
+@_rule
+def _identity(d: Deployment) -> Iterator[Violation]:
+    for key, value in (("user", d.service.user), ("group", d.service.group)):
+        if value == "root":
+            hint = f"remove it: systemd makes a {key} for the application"
+            yield Violation((("service", key),), f"service.{key} is root", hint)
+    if d.service.user is None and d.service.dynamic_user is False:
+        concerns = (("service", "dynamic_user"), ("service", "user"))
+        yield Violation(concerns, "no user is named", "set service.user")
+    if d.dynamic_user and d.service.user is None and d.service.group is not None:
+        concerns = (("service", "group"), ("service", "user"))
+        yield Violation(concerns, "service.group needs a user", "set service.user")
+
+
+def _is_under(path: str, *directories: str) -> bool:
+    return any(PurePosixPath(path).is_relative_to(directory) for directory in directories)
+
+
+def _read_paths(d: Deployment) -> Iterator[tuple[_KeyPath, str]]:
+    """Paths that the application itself must reach once the sandbox is up."""
+    if d.directory:
+        yield ("directory",), d.directory
+    yield ("python",), d.python
+    for index, path in enumerate(d.sandbox.writable):
+        yield ("sandbox", "writable", index), path
+
+
+@_rule
+def _sandbox_shows_its_paths(d: Deployment) -> Iterator[Violation]:
+    for key, path in _read_paths(d):
+        if not d.sandbox.home and _is_under(path, "/home", "/root", "/run/user"):
+            # systemd.exec(5), ProtectHome=: these three are made inaccessible and empty.
+            hint = f"move it, as to /srv/{d.name}, or set sandbox.home = true"
+            yield Violation((key,), f"{path} is in a home directory, which the sandbox hides", hint)
+        if not d.sandbox.shared_tmp and _is_under(path, "/tmp", "/var/tmp"):  # noqa: S108 (a rule about them)
+            hint = f"move it, as to /srv/{d.name}, or set sandbox.shared_tmp = true"
+            yield Violation((key,), f"{path} is in a directory of which instances get an empty one of their own", hint)
+        if _is_under(path, "/dev", "/proc", "/sys"):
+            yield Violation((key,), f"{path} is in a file system of the kernel", "use another directory")
+
+
+@_rule
+def _writable_paths(d: Deployment) -> Iterator[Violation]:
+    state = f"/var/lib/{d.name}"
+    for index, path in enumerate(d.sandbox.writable):
+        key = ("sandbox", "writable", index)
+        if _is_under(path, state, f"/var/lib/private/{d.name}"):
+            yield Violation((key,), f"{path} is in the state directory", "remove it: that is writable anyway")
+        elif d.dynamic_user:
+            hint = f"set service.user, or write to $STATE_DIRECTORY ({state})"
+            yield Violation((key, ("service", "user")), f"a dynamic user cannot own {path}", hint)
+        elif str(PurePosixPath(path)) in {"/", "/etc", "/usr", "/var", "/run", "/boot", "/home", "/srv", "/opt"}:
+            yield Violation((key,), f"{path} belongs to the whole system", "name a directory of the application's own")
+        if path in d.sandbox.writable[:index]:
+            yield Violation((key,), f"{path} is named twice", "remove one")
+
+
+@_rule
+def _sockets_are_where_sockets_live(d: Deployment) -> Iterator[Violation]:
+    directory, shown = d.socket_directory, ("listen", "directory")
+    if d.listen.port is not None:
+        return
+    if _is_under(directory, "/tmp", "/var/tmp", "/dev/shm"):  # noqa: S108 (a rule about them)
+        hint = f"remove it: the default is /run/{d.name}"
+        yield Violation((shown,), f"{directory} is writable for everyone: anyone could take a socket's place", hint)
+    elif directory in {"/run", "/", "/var/run", "/etc"} or _is_under(
+        directory, "/run/systemd", "/dev", "/proc", "/sys"
+    ):
+        yield Violation(
+            (shown,), f"{directory} belongs to the whole system", f"remove it: the default is /run/{d.name}"
+        )
+
+
+@_rule
+def _shared_tmp_needs_a_static_user(d: Deployment) -> Iterator[Violation]:
+    # systemd.exec(5), DynamicUser=: PrivateTmp= is implied and cannot be turned off, since the user's number is reused.
+    if d.sandbox.shared_tmp and d.dynamic_user:
+        concerns = (("sandbox", "shared_tmp"), ("service", "user"), ("service", "dynamic_user"))
+        yield Violation(concerns, "a dynamic user always has a /tmp of its own", "set service.user, or remove it")
+
+
+@_rule
+def _addresses_need_a_network(d: Deployment) -> Iterator[Violation]:
+    if d.sandbox.addresses and d.sandbox.network == "none":
+        hint = 'remove them, or set sandbox.network = "outbound"'
+        yield Violation((("sandbox", "addresses"),), "addresses are allowed, but no network", hint)
+
+
+_RESERVED = re.compile(
+    rf"{INSTANCE_VARIABLE}|LISTEN_(?:FDS|PID|FDNAMES|PIDFDID)|NOTIFY_SOCKET|WATCHDOG_(?:PID|USEC)|MAINPID|FDSTORE"
+)
+_SECRET = re.compile(r"(?:^|_)(?:PASSWORD|PASSWD|SECRET|TOKEN|APIKEY|API_KEY|PRIVATE_KEY)(?:_|$)|_DSN$")
+
+
+@_rule
+def _variables(d: Deployment) -> Iterator[Violation]:
+    for name, value in d.service.environment.items():
+        key = ("service", "environment", name)
+        if len(f"{name}={value}".encode()) > MAX_ARG_STRLEN:
+            yield Violation((key,), f"{name} is longer than {MAX_ARG_STRLEN} bytes", "put it into a file")
+        if _RESERVED.fullmatch(name):
+            yield Violation((key,), f"{name} is set by systemd or by the unit itself", "use another name")
+        elif _SECRET.search(name.upper()):
+            hint = "use service.credentials, or service.environment_files"
+            yield Violation((key,), f"{name} looks like a secret, and unit files are world-readable", hint, "warning")
+
+
+@_rule
+def _directives_are_not_ours(d: Deployment) -> Iterator[Violation]:
+    for name in d.service.directives:
+        if hint := _OWNED.get(name):
+            key = ("service", "directives", name)
+            yield Violation((key,), f"{name}= is written from the rest of this file", f"use {hint}")
+
+
+_OWNED = {
+    "ExecStart": "app, python and arguments",
+    "Type": "server: the runtime speaks sd_notify(3)",
+    "NotifyAccess": "server: only the main process notifies",
+    "User": "service.user",
+    "Group": "service.group",
+    "DynamicUser": "service.dynamic_user",
+    "WorkingDirectory": "directory",
+    "Environment": "service.environment",
+    "EnvironmentFile": "service.environment_files",
+    "LoadCredential": "service.credentials",
+    "MemoryMax": "service.memory_max",
+    "CPUQuota": "service.cpu_quota",
+    "TasksMax": "service.tasks_max",
+    "LimitNOFILE": "service.open_files",
+    "Restart": "service.restart",
+    "TimeoutStartSec": "timeouts.start",
+    "TimeoutStopSec": "timeouts.stop",
+    "TimeoutSec": "timeouts",
+    "WatchdogSec": "timeouts.watchdog",
+    "Sockets": "listen",
+    "NonBlocking": "listen",
+    "KillMode": "timeouts: every process gets SIGTERM and the time to drain",
+    "KillSignal": "timeouts: the runtime drains on SIGTERM",
+    "RuntimeDirectory": "listen.directory; a service's runtime directory is deleted when it stops",
+    "FileDescriptorStoreMax": "server: the runtime keeps its own",
+    "ReadWritePaths": "sandbox.writable",
+    "PrivateNetwork": "sandbox.network",
+    "RestrictAddressFamilies": "sandbox.network",
+    "IPAddressAllow": "sandbox.addresses",
+    "IPAddressDeny": "sandbox.addresses",
+    "ProtectHome": "sandbox.home",
+    "PrivateTmp": "sandbox.shared_tmp",
+    "MemoryDenyWriteExecute": "sandbox.executable_memory",
+    "PrivateUsers": "sandbox.host_users",
+    "DeviceAllow": "sandbox.devices",
+    "SystemCallFilter": "sandbox.resources",
+}
+
+
+def _twice(items: Iterable[tuple[_KeyPath, str]], what: str) -> Iterator[Violation]:
+    seen: set[str] = set()
+    for key, item in items:
+        if item in seen:
+            yield Violation((key,), f'{what} "{item}" is given twice', "remove one")
+        seen.add(item)
+
+
+def location(prefix: str) -> str:
+    """Return the nginx location of a path prefix: with a slash at its end, or ``/staticx`` would match ``/static``."""
+    return prefix.rstrip("/") + "/"
+
+
+@_rule
+def _prefixes(d: Deployment) -> Iterator[Violation]:
+    static = [(("proxy", "static", prefix), location(prefix)) for prefix in d.proxy.static]
+    streams = [(("proxy", "streams", i), location(prefix)) for i, prefix in enumerate(d.proxy.streams)]
+    yield from _twice([*static, *streams], "the path prefix")
+    for key, prefix in static:
+        if prefix == "/":
+            yield Violation((key,), "every path would be a static file", 'use a prefix, as in "/static/"')
+
+
+def _normal(address: str) -> str:
+    """Return the one spelling of an address to listen on, as nginx compares them."""
+    host, _, port = address.rpartition(":")
+    try:
+        host = str(ip_address(host.strip("[]")))
+    except ValueError:
+        host = host.lower()
+    host = {"0.0.0.0": "", "*": ""}.get(host, host)  # noqa: S104 (compared, not bound)
+    host = f"[{host}]:" if ":" in host else f"{host}:" if host else ""
+    return f"{host}{int(port)}"
+
+
+@_rule
+def _addresses_and_names(d: Deployment) -> Iterator[Violation]:
+    proxy = d.proxy
+    listen: list[tuple[_KeyPath, str]] = [(("proxy", "listen", i), address) for i, address in enumerate(proxy.listen)]
+    if proxy.tls:
+        listen += [(("proxy", "tls", "listen", i), address) for i, address in enumerate(proxy.tls.listen)]
+    yield from _twice(((key, _normal(address)) for key, address in listen), "the address")
+    names = ((("proxy", "server_names", i), name.lower()) for i, name in enumerate(proxy.server_names))
+    yield from _twice(names, "the server name")
+    for i, name in enumerate(proxy.server_names):
+        if len(name) > HASHED_NAME:
+            what = f"nginx takes server names of up to {HASHED_NAME} characters as it comes, and refuses this one"
+            hint = "set server_names_hash_bucket_size to 128 or more in nginx.conf"
+            yield Violation((("proxy", "server_names", i),), what, hint, "warning")
+
+
+@_rule
+def _proxy_keys_need_a_proxy(d: Deployment) -> Iterator[Violation]:
+    if d.proxy.kind == "none":
+        for key in sorted(d.proxy.model_fields_set - {"kind"}):
+            yield Violation((("proxy", key),), f'proxy.{key} is set, but proxy.kind is "none"', "remove one of them")
+
+
+@_rule
+def _format_needs_a_log(d: Deployment) -> Iterator[Violation]:
+    if "access_log_format" in d.server.model_fields_set and d.server.access_log != "text":
+        hint = 'set server.access_log = "text", or remove it'
+        concerns = (("server", "access_log_format"), ("server", "access_log"))
+        yield Violation(concerns, "no access log is written in this format", hint)

@@ -1,0 +1,115 @@
+"""``aiosystemd-serve``, or ``python -m aiosystemd.runtime``."""
+
+import faulthandler
+import signal
+import socket
+import sys
+from collections.abc import Sequence
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, NoReturn
+
+from aiosystemd.runtime import listening, sign
+from aiosystemd.runtime.errors import StartError, Stopped
+from aiosystemd.runtime.log import complain, prioritise_errors
+from aiosystemd.runtime.notify import Notifier
+from aiosystemd.runtime.options import PROGRAM, Options, parse, refuse
+from aiosystemd.runtime.tracebacks import shown
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Serve the application that ``argv`` (default: the command line) names; return the exit status.
+
+    0 after an orderly stop, 1 when the application cannot be started or its clean-up failed, 2 for wrong usage.
+    """
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _stop)
+    # systemd.service(5) WatchdogSec=: a blocked process gets SIGABRT, and its stack belongs in the journal.
+    faulthandler.enable()
+    options = parse(sys.argv[1:] if argv is None else argv)
+    try:
+        return _run(options)
+    except StartError as error:
+        cause = shown(error.__cause__) if error.__cause__ else ""
+        complain(f"{cause}{PROGRAM}: {error}")
+        return 1
+
+
+def _stop(_: int, __: object) -> NoReturn:
+    # Until the loop takes over. A long import is left by an exception, which also runs the user's own `finally`.
+    raise Stopped
+
+
+def _run(options: Options) -> int:
+    notifier = Notifier()
+    try:
+        return _start(options, notifier)
+    except StartError as error:
+        notifier.status(str(error))
+        raise
+
+
+def _start(options: Options, notifier: Notifier) -> int:
+    with ExitStack() as stack:
+        mark, sockets = None, []
+        for fd, name in listening.inherited().items():
+            if name == sign.NAME:
+                mark = fd
+            else:
+                sockets.append(stack.enter_context(listening.listener(fd, name)))
+        _check_addresses(options, sockets, notifier)
+        marker = stack.enter_context(sign.Marker(notifier, mark, sockets))
+        return _serve(options, sockets, notifier, marker.remove)
+
+
+def _check_addresses(options: Options, sockets: Sequence[socket.socket], notifier: Notifier) -> None:
+    if sockets and options.own_address:
+        refuse("systemd passed sockets: leave out --path, --host and --port")
+    if sockets or options.own_address:
+        return
+    if notifier.active:
+        refuse("systemd passed no socket: the service needs Requires=NAME.socket, and that socket must be started")
+    refuse("nothing to listen on: give --path or --port, or start this from a systemd socket unit")
+
+
+def _serve(
+    options: Options, sockets: Sequence[socket.socket], notifier: Notifier, on_ready: "Callable[[], None]"
+) -> int:
+    notifier.status(f"Importing {options.app}")
+    notifier.extend_start(options.start)
+    # Only now, because it takes longest: whatever is wrong above is told at once, and without aiohttp as well.
+    try:
+        from aiosystemd.runtime import importer, server  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        raise StartError(
+            f"{error.name!r} is not installed for {sys.executable}: run `pip install aiosystemd[serve]` there"
+        ) from None
+    import asyncio  # noqa: PLC0415
+
+    prioritise_errors()
+    loaded = importer.load(options.app, options.arguments)
+    notifier.extend_start(options.start)
+    with asyncio.Runner(loop_factory=_loop_factory(options.loop)) as runner:
+        return runner.run(server.Server(options, sockets, notifier, on_ready).run(loaded))
+
+
+def _loop_factory(name: str) -> "Callable[[], asyncio.AbstractEventLoop] | None":
+    if name == "asyncio":
+        return None
+    try:
+        import uvloop  # noqa: PLC0415
+    except ImportError:
+        if name == "auto":
+            return None
+        raise StartError(
+            f"uvloop is not installed for {sys.executable}: run `pip install aiosystemd[uvloop]` there"
+        ) from None
+    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
+    return factory
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,161 @@
+"""Who the client is, as told by a proxy that is trusted, and by nobody else."""
+
+import ipaddress
+import re
+from collections.abc import Awaitable, Callable, Iterable
+from functools import lru_cache
+from typing import TYPE_CHECKING, Final, TypedDict
+
+from aiohttp import StreamReader, hdrs, web
+from aiohttp.abc import AbstractStreamWriter
+from yarl import URL
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from aiohttp.http import RawRequestMessage
+    from aiohttp.web_protocol import _RequestFactory
+    from multidict import CIMultiDictProxy
+
+_LONGEST_ADDRESS: Final = 45
+"""Length of the longest textual IPv6 address, ``INET6_ADDRSTRLEN`` less its end."""
+
+_LONGEST_HOST: Final = 259
+"""Length of the longest DNS name, and a port."""
+
+# RFC 3986 host, narrowed to what can stand in a URL without quoting, and a port.
+_HOST: Final = re.compile(r"(?:[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*\.?|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
+
+
+class _Changes(TypedDict, total=False):
+    remote: str
+    scheme: str
+    host: str
+    client_max_size: int
+
+
+class Trust:
+    """Decides whether the peer of a connection may speak for the client."""
+
+    def __init__(self, sources: Iterable[str]) -> None:
+        """Take ``unix`` and networks, as the command line has checked them."""
+        names = set(sources)
+        self._unix = "unix" in names
+        networks = tuple(map(ipaddress.ip_network, names - {"unix"}))
+        self._has_networks = bool(networks)
+
+        @lru_cache(maxsize=64)
+        def trusted(address: str) -> bool:
+            peer = ipaddress.ip_address(address.partition("%")[0])
+            # A socket for both families shows IPv4 peers as ::ffff:192.0.2.1.
+            peer = getattr(peer, "ipv4_mapped", None) or peer
+            return any(peer in network for network in networks)
+
+        self._trusted = trusted
+
+    def __bool__(self) -> bool:
+        return self._unix or self._has_networks
+
+    def __call__(self, protocol: web.RequestHandler) -> bool:
+        """Whether the connection of ``protocol`` comes from a trusted peer."""
+        transport = protocol.transport
+        if transport is None:
+            return False
+        peer = transport.get_extra_info("peername")
+        if isinstance(peer, tuple):
+            return self._has_networks and self._trusted(peer[0])
+        return self._unix and peer is not None
+
+
+def install(server: web.Server, trust: Trust, body_limit: int | None) -> None:
+    """Make ``server`` build requests with the client that a trusted peer names, and the given body limit in bytes.
+
+    Here and not in a middleware: the access log, HTTP exceptions and what runs before any middleware shall see the
+    client too. Must be called before the first connection.
+    """
+    if trust or body_limit is not None:
+        server.request_factory = _factory(server.request_factory, trust, body_limit)
+
+
+def _factory(make: "_RequestFactory", trust: Trust, body_limit: int | None) -> "_RequestFactory":
+    # aiohttp refuses a body that reaches client_max_size; a proxy's limit is the largest that passes.
+    limit: _Changes = {} if body_limit is None else {"client_max_size": body_limit + 1}
+
+    def make_request(
+        message: "RawRequestMessage",
+        payload: StreamReader,
+        protocol: web.RequestHandler,
+        writer: AbstractStreamWriter,
+        task: "asyncio.Task[None]",
+    ) -> web.BaseRequest:
+        request = make(message, payload, protocol, writer, task)
+        changes = limit | client(message.headers) if trust(protocol) else limit
+        if "host" in changes and message.url.absolute:
+            # The request line names the host, RFC 9112 3.2.2; nothing but a proxy could have written it there.
+            del changes["host"]
+        return request.clone(**changes) if changes else request
+
+    return make_request
+
+
+def client(headers: "CIMultiDictProxy[str]") -> _Changes:
+    """Return what the headers of a trusted proxy say; a malformed value says nothing."""
+    said: _Changes = {}
+    # Only the last element was written by the proxy that we trust; what stands before it came with the request.
+    if remote := _address(_last(headers, hdrs.X_FORWARDED_FOR)):
+        said["remote"] = remote
+    scheme = _last(headers, hdrs.X_FORWARDED_PROTO).lower()
+    if scheme in ("http", "https"):
+        said["scheme"] = scheme
+    host = _last(headers, hdrs.X_FORWARDED_HOST)
+    if 0 < len(host) <= _LONGEST_HOST and _is_host(host):
+        said["host"] = host
+    return said
+
+
+@lru_cache(maxsize=256)
+def _is_host(text: str) -> bool:
+    # The second, because request.url raises on what yarl refuses, such as a port above 65535.
+    try:
+        return bool(_HOST.fullmatch(text) and URL.build(scheme="http", authority=text).host)
+    except ValueError:
+        return False
+
+
+def _last(headers: "CIMultiDictProxy[str]", name: str) -> str:
+    if name not in headers:
+        return ""
+    return headers.getall(name)[-1].rpartition(",")[2].strip()
+
+
+def _address(text: str) -> str:
+    # The length first: what a client sends must not fill the cache. nginx writes "unix:" for a client of its own on
+    # a unix socket, which is no address.
+    return _canonical(text) if 0 < len(text) <= _LONGEST_ADDRESS else ""
+
+
+@lru_cache(maxsize=1024)
+def _canonical(text: str) -> str:
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        return ""
+    # A scope ("%eth0") may hold anything and means nothing on another host.
+    return "" if "%" in text else str(address)
+
+
+def unbuffered_streams(trust: Trust) -> Callable[[web.Request, web.StreamResponse], Awaitable[None]]:
+    """Return a hook that tells a trusted nginx to pass a streamed response on as it comes.
+
+    ngx_http_proxy_module, proxy_buffering: "Buffering can also be enabled or disabled by passing “yes” or “no” in the
+    “X-Accel-Buffering” response header field." So it may stay on for all others, where it frees this
+    process from slow clients.
+    """
+
+    async def mark(request: web.Request, response: web.StreamResponse) -> None:
+        if response.status == 101 or isinstance(response, web.Response | web.FileResponse):  # noqa: PLR2004
+            return
+        if "X-Accel-Buffering" not in response.headers and trust(request.protocol):
+            response.headers["X-Accel-Buffering"] = "no"
+
+    return mark

@@ -1,0 +1,183 @@
+"""The life of one server: start, ready, wait for the stop, drain."""
+
+import asyncio
+import faulthandler
+import logging
+import signal
+import socket
+import sys
+from collections.abc import Callable, Coroutine, Sequence
+from typing import TypeVar
+
+from aiohttp import web
+
+from aiosystemd.runtime import access, forwarded, importer, listening, startup
+from aiosystemd.runtime.drain import Drain, Runner
+from aiosystemd.runtime.errors import StartError
+from aiosystemd.runtime.notify import Notifier
+from aiosystemd.runtime.options import PROGRAM, Options
+from aiosystemd.runtime.tracebacks import summary
+
+T = TypeVar("T")
+
+LOG = logging.getLogger(__name__)
+
+CANCEL = 2.0
+"""Seconds that a request has to end after the drain's deadline; aiohttp grants them before it cancels, and after."""
+
+LAST_RESORT = 10.0
+"""Seconds after the drain's deadline at which a process that still hangs ends itself."""
+
+
+class Server:
+    """Serves one application until it is told to stop."""
+
+    def __init__(
+        self, options: Options, inherited: Sequence[socket.socket], notifier: Notifier, on_ready: Callable[[], None]
+    ) -> None:
+        """Prepare to serve.
+
+        Args:
+            options: the command line.
+            inherited: the sockets that systemd passed; without any, those of ``options`` are bound.
+            notifier: the service manager.
+            on_ready: called when the application has started and its sockets are served.
+
+        """
+        self._options = options
+        self._inherited = inherited
+        self._notifier = notifier
+        self._on_ready = on_ready
+        self._own = listening.Own()
+        self._runner: Runner | None = None
+        self._stopping = asyncio.Event()
+        self._interruptible: asyncio.Task[object] | None = None
+
+    async def run(self, loaded: importer.Loaded) -> int:
+        """Serve the application, or what the awaitable of its factory makes, until told to stop.
+
+        Returns:
+            The exit status: 1 when a shutdown or clean-up hook of the application failed, else 0.
+
+        Raises:
+            StartError: when the application cannot be started.
+
+        """
+        self._listen_for_signals()
+        drained = True
+        try:
+            if drain := await self._unless_stopped(self._start(loaded)):
+                self._ready()
+                await self._stopping.wait()
+                await self._unless_stopped(self._drain(drain))
+                drained = not drain.failed
+        finally:
+            cleaned = await self._clean_up()
+            self._own.close()
+            # Closing the loop restores the default action; a late second SIGTERM must not change the exit status.
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        return 0 if drained and cleaned else 1
+
+    async def _start(self, loaded: importer.Loaded) -> Drain:
+        self._notifier.status(f"Starting {self._options.app}")
+        app = await importer.resolve(self._options.app, loaded)
+        self._step_done()
+        if app.pre_frozen:
+            raise StartError(
+                f'"{self._options.app}" was already started, or added to another application: name that one'
+            )
+        trust = forwarded.Trust(self._options.forwarded_from)
+        if trust:
+            app.on_response_prepare.append(forwarded.unbuffered_streams(trust))
+        startup.report_steps(app, self._step_done)
+        self._runner = runner = self._make_runner(app)
+        drain = Drain(runner)
+        await self._set_up(runner)
+        if runner.server:
+            forwarded.install(runner.server, trust, self._options.body_limit)
+        await self._serve(runner)
+        return drain
+
+    def _make_runner(self, app: web.Application) -> Runner:
+        return Runner(
+            app,
+            handle_signals=False,
+            keepalive_timeout=self._options.keepalive,
+            shutdown_timeout=CANCEL,
+            **access.server_options(self._options.access_log, self._options.access_log_format),
+        )
+
+    async def _set_up(self, runner: Runner) -> None:
+        try:
+            await runner.setup()
+        except Exception as error:
+            raise StartError(f'the start of "{self._options.app}" failed: {summary(error)}') from error
+
+    async def _serve(self, runner: Runner) -> None:
+        sockets = self._inherited
+        if not sockets:
+            # Only now: until it listens, a proxy is refused and goes to another instance.
+            listening.bind(self._own, self._options)
+            sockets = self._own.sockets
+        for sock in sockets:
+            # The last listen(2) decides the length of the queue of a shared socket, and asyncio calls it again: with
+            # 128 where nothing is said.
+            await web.SockSite(runner, sock, backlog=self._options.backlog).start()
+        self._where = ", ".join(map(listening.describe, sockets))
+
+    def _ready(self) -> None:
+        self._on_ready()
+        self._notifier.send("READY=1", f"STATUS=Serving on {self._where}")
+        if not self._notifier.active:
+            sys.stderr.write(f"{PROGRAM}: serving on {self._where}\n")
+        self._notifier.keep_watchdog(asyncio.get_running_loop())
+
+    async def _drain(self, drain: Drain) -> None:
+        # Whatever the application does from here on, a loop that blocks or a thread that never ends: the stacks go to
+        # stderr and the process ends, before systemd's own TimeoutStopSec= would kill it without a word.
+        faulthandler.dump_traceback_later(self._options.drain + LAST_RESORT, exit=True)
+        # systemd.service(5): this begins the stop even if it was not systemd that sent the signal.
+        self._notifier.send("STOPPING=1", "STATUS=Draining")
+        self._own.remove_paths()
+        await drain.run(self._options.drain, self._options.idle, self._report_drain)
+
+    async def _clean_up(self) -> bool:
+        """Run the application's clean-up hooks; return whether they went well."""
+        try:
+            if self._runner:
+                await self._runner.cleanup()
+        except Exception:
+            LOG.exception("a clean-up hook failed")
+            return False
+        return True
+
+    async def _unless_stopped(self, work: Coroutine[object, object, T]) -> T | None:
+        """Return the result of ``work``, or None when a signal called it off."""
+        self._interruptible = task = asyncio.get_running_loop().create_task(work)
+        await asyncio.wait([task])
+        return None if task.cancelled() else task.result()
+
+    def _listen_for_signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGTERM, self._stop)
+        loop.add_signal_handler(signal.SIGINT, self._interrupt)
+
+    def _stop(self) -> None:
+        if not self._stopping.is_set() and self._interruptible:
+            self._interruptible.cancel()  # The start, if it is not done.
+        # A second SIGTERM changes nothing: systemd sends one to every process of a unit, and so may a person.
+        self._stopping.set()
+
+    def _interrupt(self) -> None:
+        """Stop at the first Ctrl-C, at the second wait for no request any more, at the third for nothing."""
+        if self._stopping.is_set() and self._interruptible:
+            self._interruptible.cancel()
+            asyncio.get_running_loop().remove_signal_handler(signal.SIGINT)
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+        self._stop()
+
+    def _step_done(self) -> None:
+        self._notifier.extend_start(self._options.start)
+
+    def _report_drain(self, connections: int) -> None:
+        self._notifier.status(f"Draining: {connections} connection{'' if connections == 1 else 's'}")

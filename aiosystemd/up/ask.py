@@ -1,0 +1,114 @@
+"""One HTTP request, asked without waiting."""
+
+import contextlib
+import http.client
+import io
+import math
+import socket
+import time
+from collections.abc import Mapping
+from typing import cast
+
+from aiosystemd.model import Health
+from aiosystemd.up.loop import Loop
+
+Address = str | tuple[str, int]
+"""Path of a unix socket, or host and port."""
+
+_ENOUGH = 1 << 16
+"""Bytes of an answer; more is not read, only the first line is shown."""
+_SHOWN = 80
+"""Characters of that line."""
+_CONNECT = 1.0
+"""Seconds; the address is of this machine, so it takes none unless the queue is full."""
+
+
+class Question:
+    """The health check, asked of one address."""
+
+    def __init__(self, loop: Loop, address: Address, host: str, health: Health) -> None:
+        self._loop = loop
+        self._health = health
+        self._received = b""
+        self.deadline = time.monotonic() + health.timeout
+        self.good = False
+        self.answer = ""
+        """What came, in words; empty as long as nothing did."""
+        family = socket.AF_UNIX if isinstance(address, str) else socket.AF_INET
+        self._socket = socket.socket(family)
+        try:
+            self._ask(address, host)
+        except OSError as error:
+            self._end(f"no answer: {error.strerror or error}")
+
+    def late(self) -> None:
+        """Give the answer up."""
+        self._end(self._parsed() or f"no answer within {self._health.timeout:g} s")
+
+    def close(self) -> None:
+        """Stop waiting for the answer."""
+        self.deadline = math.inf
+        self._loop.forget(self._socket.fileno())
+        self._socket.close()
+
+    def _ask(self, address: Address, host: str) -> None:
+        self._socket.settimeout(_CONNECT)
+        self._socket.connect(address)
+        headers = {"Host": host, "User-Agent": "aiosystemd", "Accept": "*/*", "Connection": "close"}
+        self._socket.sendall(_request(self._health.path, headers))
+        self._socket.settimeout(0)
+        self._loop.watch(self._socket.fileno(), self._read)
+
+    def _read(self) -> None:
+        try:
+            part = self._socket.recv(_ENOUGH)
+        except OSError as error:
+            self._end(f"no answer: {error.strerror}")
+            return
+        self._received += part
+        if not part or len(self._received) >= _ENOUGH:
+            self._end(self._parsed() or "no answer: the connection was closed")
+
+    def _end(self, answer: str) -> None:
+        self.answer = answer
+        self.close()
+
+    def _parsed(self) -> str:
+        # It needs only makefile() of its socket, and that may be shorter than its headers promise.
+        response = http.client.HTTPResponse(cast("socket.socket", _Received(self._received)), method="GET")
+        try:
+            response.begin()
+        except (http.client.HTTPException, OSError):
+            return ""
+        body = b""
+        with contextlib.suppress(http.client.HTTPException, OSError):
+            body = response.read1(_ENOUGH)
+        self.good = response.status == self._health.status
+        wanted = "" if self.good else f", not {self._health.status}"
+        line = _first_line(body)
+        return f"{response.status} {_printable(response.reason)}{wanted}" + (f": {line}" if line else "")
+
+
+class _Received:
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    def makefile(self, _: str) -> io.BytesIO:
+        return io.BytesIO(self._data)
+
+
+def _request(path: str, headers: Mapping[str, str]) -> bytes:
+    # RFC 3986, 2.1: what a path holds beyond ASCII is sent as its UTF-8 bytes, and so are blanks.
+    quoted = "".join(c if "!" <= c <= "~" else "".join(f"%{byte:02X}" for byte in c.encode()) for c in path)
+    lines = (f"GET {quoted} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items()))
+    return "".join(f"{line}\r\n" for line in (*lines, "")).encode()
+
+
+def _first_line(body: bytes) -> str:
+    text = _printable(next(iter(body.decode(errors="replace").splitlines()), "").strip())
+    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 1]}…"
+
+
+def _printable(text: str) -> str:
+    # An escape sequence of the application must not reach the terminal in a line of ours.
+    return "".join(char if char.isprintable() else "�" for char in text)

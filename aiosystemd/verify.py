@@ -1,0 +1,168 @@
+"""Tree → Problems: the real checkers, run on a scratch root."""
+
+import os
+import re
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from aiosystemd import apply
+from aiosystemd.compare import compare
+from aiosystemd.errors import Location, Problem
+from aiosystemd.export import instance_names
+from aiosystemd.export.nginx import site_path, standalone
+from aiosystemd.host import Host
+from aiosystemd.model import Deployment, Tls
+from aiosystemd.plan import plan, render
+from aiosystemd.probe import probe, program
+
+_TIMEOUT = 60
+"""Seconds for one checker; none talks to the network or to a manager."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What one checker said."""
+
+    checker: str
+    problems: tuple[Problem, ...] = ()
+    note: str = ""
+    """A figure it found, or why it could not be run."""
+    ran: bool = True
+
+    @property
+    def said(self) -> str:
+        """The verdict in a word or two."""
+        return "not run" if not self.ran else "refused" if self.problems else "passed"
+
+    def __str__(self) -> str:
+        return f"{self.checker}: {self.said}" + (f", {self.note}" if self.note else "")
+
+
+def verify(deployment: Deployment, host: Host, source: str) -> Iterator[Verdict]:
+    """Run every checker that is installed on what would be generated, and yield its verdict."""
+    with tempfile.TemporaryDirectory(prefix="aiosystemd-") as directory:
+        root = Path(directory)
+        scratch, missing = _for_scratch(deployment, root)
+        tree = render(plan(scratch, host, source))
+        apply.write(compare(tree, root))
+        yield from _systemd(scratch, host, root)
+        if deployment.proxy.kind == "nginx":
+            yield missing or _nginx(scratch, root)
+
+
+def _for_scratch(d: Deployment, root: Path) -> tuple[Deployment, Verdict | None]:
+    """Replace what only the target has: the interpreter, the right to open ports, the certificate."""
+    proxy: dict[str, object] = {"listen": _sockets(root, "http", d.proxy.listen)}
+    missing = None
+    if d.proxy.tls is not None:
+        certificate = _certificate(d.proxy.tls, root)
+        missing = None if certificate else Verdict("nginx -t", note="no certificate to test with", ran=False)
+        paths = certificate or (d.proxy.tls.certificate, d.proxy.tls.key)
+        listen = _sockets(root, "https", d.proxy.tls.listen)
+        update = {"certificate": paths[0], "key": paths[1], "listen": listen}
+        proxy["tls"] = d.proxy.tls.model_copy(update=update)
+    changes: dict[str, object] = {"proxy": d.proxy.model_copy(update=proxy)}
+    if not os.access(d.python, os.X_OK):
+        changes["python"] = "/bin/true"
+    return d.model_copy(update=changes), missing
+
+
+def _sockets(root: Path, name: str, addresses: tuple[str, ...]) -> tuple[str, ...]:
+    # nginx -t opens what it would listen on, which only root may do with port 80.
+    return tuple(f"unix:{root}/{name}-{index}.sock" for index, _ in enumerate(addresses))
+
+
+def _certificate(tls: Tls, root: Path) -> tuple[str, str] | None:
+    if os.access(tls.certificate, os.R_OK) and os.access(tls.key, os.R_OK):
+        return tls.certificate, tls.key
+    openssl = program("openssl")
+    if openssl is None:
+        return None
+    key, certificate = f"{root}/key.pem", f"{root}/certificate.pem"
+    new = ("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-subj", "/CN=check")
+    done = _run(openssl, *new, "-days", "1", "-keyout", key, "-out", certificate)
+    return (certificate, key) if done.returncode == 0 else None
+
+
+def _run(*argv: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    try:
+        return subprocess.run(
+            argv,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=_TIMEOUT,
+            check=False,
+            stdin=subprocess.DEVNULL,
+            env={**os.environ, "LC_ALL": "C.UTF-8", **environment},
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return subprocess.CompletedProcess(argv, 1, "", f"cannot be run: {error}")
+
+
+def _systemd(d: Deployment, host: Host, root: Path) -> Iterator[Verdict]:
+    analyze = program("systemd-analyze")
+    here = probe().systemd
+    names = ("systemd-analyze verify", "systemd-analyze security")
+    if analyze is None or here < host.systemd:
+        note = "not installed" if analyze is None else f"systemd {here} here, {host.systemd} asked for"
+        yield from (Verdict(name, note=note, ran=False) for name in names)
+        return
+    units = root / "etc/systemd/system"
+    instance = instance_names(d, host)[0]
+    # An instance need not exist as a file: the template beside it is found, and this directory comes before the host's.
+    done = _run(
+        analyze,
+        "verify",
+        "--man=no",
+        "--recursive-errors=no",
+        *(str(units / name) for name in (f"{d.name}@{instance}.service", f"{d.name}@{instance}.socket")),
+        *(str(unit) for unit in sorted(units.glob("*.target"))),
+    )
+    # Its exit status is not enough: some versions report an ignored directive and still succeed.
+    yield Verdict(names[0], tuple(_complaints(done, root, r"(?P<file>[^:\s]+):(?P<line>\d+): (?P<what>.*)")))
+    yield _exposure(d, analyze, units)
+
+
+def _complaints(done: subprocess.CompletedProcess[str], root: Path, pattern: str) -> Iterator[Problem]:
+    checker = Location(Path(done.args[0]).name)
+    for line in dict.fromkeys(done.stderr.replace(str(root), "").splitlines()):
+        if match := re.fullmatch(pattern, line):
+            at = Location(match["file"], int(match["line"])) if match["file"] else checker
+            yield Problem(at, match["what"])
+        elif line.strip():
+            yield Problem(checker, line.strip())
+    if done.returncode and not done.stderr.strip():
+        yield Problem(checker, f"failed with status {done.returncode}: {done.stdout.strip()}")
+
+
+def _exposure(d: Deployment, analyze: str, units: Path) -> Verdict:
+    unit = f"{d.name}@.service"
+    done = _run(analyze, "security", "--offline=true", "--no-pager", str(units / unit))
+    match = re.search(r"exposure level for \S+: ([0-9.]+)", done.stdout)
+    if match is None:
+        return Verdict("systemd-analyze security", note="it gave no figure", ran=False)
+    limit, found = d.sandbox.max_exposure, float(match[1])
+    problems: tuple[Problem, ...] = ()
+    if limit is not None and found > limit:
+        what = f"exposure {found} is above sandbox.max_exposure ({limit:g})"
+        hint = f"systemd-analyze security --offline=true {unit} tells what costs how much"
+        problems = (Problem(Location(f"/etc/systemd/system/{unit}"), what, hint),)
+    return Verdict("systemd-analyze security", problems, f"exposure {found}")
+
+
+def _nginx(d: Deployment, root: Path) -> Verdict:
+    nginx = program("nginx")
+    if nginx is None:
+        return Verdict("nginx -t", note="not installed", ran=False)
+    configuration = root / "nginx.conf"
+    site = PurePosixPath(root, site_path(d).relative_to("/"))
+    apply.replace(configuration, standalone(site, PurePosixPath(root), None).render().encode(), 0o600)
+    done = _run(nginx, "-t", "-q", "-e", "stderr", "-p", str(root), "-c", str(configuration))
+    # The first lines have no time and process yet, and the last one says no more than the exit status.
+    done.stderr = re.sub(r"(?m)^nginx: configuration file \S+ test failed\n", "", done.stderr)
+    pattern = r"(?:nginx:|\S+ \S+) \[\w+\] (?:\d+#\d+: )?(?P<what>.*?)(?: in (?P<file>/\S+):(?P<line>\d+))?"
+    return Verdict("nginx -t", tuple(_complaints(done, root, pattern)))
