@@ -1,6 +1,7 @@
 """The command line: each command says in a few lines which stages run."""
 
 import json
+import re
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -9,6 +10,8 @@ from typing import Annotated
 import typer
 
 from aiosystemd.errors import ExitCode, Problem, ProblemsError
+from aiosystemd.host import OLDEST_NGINX
+from aiosystemd.render.text import visible
 
 app = typer.Typer(
     name="aiosystemd",
@@ -72,10 +75,10 @@ def _options(
 def _nginx_version(text: str | None) -> tuple[int, ...] | None:
     if text is None:
         return None
-    try:
-        return tuple(int(part) for part in text.split("."))
-    except ValueError:
-        raise typer.BadParameter('a version, as in "1.22" or "1.25.1"', param_hint="--nginx") from None
+    version = tuple(map(int, text.split("."))) if re.fullmatch(r"[0-9]{1,4}(\.[0-9]{1,4}){1,2}", text) else ()
+    if version < OLDEST_NGINX:
+        raise typer.BadParameter('not a version from 1.22 on, as in "1.26" or "1.25.1"', param_hint="--nginx")
+    return version
 
 
 Systemd = Annotated[
@@ -109,7 +112,7 @@ def check(
     for report in () if as_json else reports:
         _report(report.problems)
         for verdict in report.verdicts:
-            typer.echo(f"{report.file}: {verdict}")
+            typer.echo(visible(f"{report.file}: {verdict}"))
     if any(report.failed for report in reports):
         raise typer.Exit(ExitCode.PROBLEMS)
 
@@ -135,7 +138,7 @@ def generate(
     generated = generate_all(files or [DEFAULT_FILE], probe(systemd, _nginx_version(nginx)), output, force=force)
     _report(generated.warnings)
     for change in generated.changes:
-        typer.echo(f"{change.done:9} {change.path}")
+        typer.echo(visible(f"{change.done:9} {change.path}"))
     for action in generated.actions:
         typer.echo(f"next:     {action.describe():50} # {action.why}")
 

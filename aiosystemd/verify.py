@@ -35,7 +35,7 @@ class Verdict:
     @property
     def said(self) -> str:
         """The verdict in a word or two."""
-        return "not run" if not self.ran else "refused" if self.problems else "passed"
+        return "not run" if not self.ran else "refused" if any(p.severity == "error" for p in self.problems) else "passed"
 
     def __str__(self) -> str:
         return f"{self.checker}: {self.said}" + (f", {self.note}" if self.note else "")
@@ -132,7 +132,8 @@ def _complaints(done: subprocess.CompletedProcess[str], root: Path, pattern: str
     for line in dict.fromkeys(done.stderr.replace(str(root), "").splitlines()):
         if match := re.fullmatch(pattern, line):
             at = Location(match["file"], int(match["line"])) if match["file"] else checker
-            yield Problem(at, match["what"])
+            warning = match.groupdict().get("level") == "warn"
+            yield Problem(at, match["what"], severity="warning" if warning else "error")
         elif line.strip():
             yield Problem(checker, line.strip())
     if done.returncode and not done.stderr.strip():
@@ -164,5 +165,5 @@ def _nginx(d: Deployment, root: Path) -> Verdict:
     done = _run(nginx, "-t", "-q", "-e", "stderr", "-p", str(root), "-c", str(configuration))
     # The first lines have no time and process yet, and the last one says no more than the exit status.
     done.stderr = re.sub(r"(?m)^nginx: configuration file \S+ test failed\n", "", done.stderr)
-    pattern = r"(?:nginx:|\S+ \S+) \[\w+\] (?:\d+#\d+: )?(?P<what>.*?)(?: in (?P<file>/\S+):(?P<line>\d+))?"
+    pattern = r"(?:nginx:|\S+ \S+) \[(?P<level>\w+)\] (?:\d+#\d+: )?(?P<what>.*?)(?: in (?P<file>/\S+):(?P<line>\d+))?"
     return Verdict("nginx -t", tuple(_complaints(done, root, pattern)))

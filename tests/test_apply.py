@@ -65,10 +65,8 @@ def test_the_first_run_writes_everything(root: Path) -> None:
 
 def test_a_second_run_touches_nothing(root: Path) -> None:
     def state() -> dict[str, tuple[int, ...]]:
-        every = [root, *root.rglob("*")]
-        return {
-            str(path): (found.st_ino, found.st_mtime_ns, found.st_ctime_ns) for path in every if (found := path.stat())
-        }
+        every = {str(path): path.stat() for path in (root, *root.rglob("*"))}
+        return {path: (found.st_ino, found.st_mtime_ns, found.st_ctime_ns) for path, found in every.items()}
 
     write(tree(), root)
     before = state()
@@ -222,7 +220,7 @@ def test_a_failure_leaves_the_files_before_it_whole(root: Path, units: Path, mon
     write(tree(b"old\n"), root)
     changes = compare(tree(b"new\n"), root)
     synced = iter([None, None])
-    monkeypatch.setattr(apply.os, "fsync", lambda _: next(synced))
+    monkeypatch.setattr(os, "fsync", lambda _: next(synced))
 
     with pytest.raises(StopIteration):
         apply.write(changes)

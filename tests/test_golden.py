@@ -6,7 +6,6 @@ Written anew by ``pytest tests/test_golden.py --update-golden``, and then read a
 import re
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -18,6 +17,7 @@ from aiosystemd import load
 from aiosystemd.host import Host
 from aiosystemd.model import Deployment, Sandbox
 from aiosystemd.plan import plan, render
+from tests.tools import own_command
 
 GOLDEN = Path(__file__).parent / "golden"
 UNITS = Path(__file__).parent.parent / "units"
@@ -79,9 +79,18 @@ def test_units_hold_what_the_command_writes(tmp_path: Path, *, update: bool) -> 
         for name in ("etc", "usr"):
             shutil.rmtree(UNITS / name, ignore_errors=True)
         _write(UNITS, tree)
-    program = Path(sys.executable).with_name("aiosystemd")
-    command = (program, "generate", "units/example.toml", "--systemd", "252", "--nginx", "1.22", "--output", tmp_path)
-    subprocess.run(command, check=True, cwd=UNITS.parent, stdout=subprocess.DEVNULL)
+    argv = (
+        own_command("aiosystemd"),
+        "generate",
+        "units/example.toml",
+        "--systemd",
+        "252",
+        "--nginx",
+        "1.22",
+        "--output",
+        tmp_path,
+    )
+    subprocess.run(argv, check=True, cwd=UNITS.parent, stdout=subprocess.DEVNULL)
     own = {UNITS / "example.toml", UNITS / "my_app_module.py"}
     kept = {path: text for path, text in _read(UNITS).items() if UNITS / path not in own and "__pycache__" not in path}
     assert _read(tmp_path) == kept == tree

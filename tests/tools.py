@@ -2,6 +2,8 @@
 
 import os
 import shutil
+import sys
+from pathlib import Path
 from typing import NoReturn
 
 import pytest
@@ -15,6 +17,14 @@ def require(program: str) -> str:
     directories = (os.environ.get("PATH", os.defpath), *_BEYOND_PATH)
     found = shutil.which(program, path=os.pathsep.join(directories))
     return found or lacking(f"{program} is not installed")
+
+
+def own_command(name: str) -> str:
+    """Return the path of one of our own commands: beside the interpreter, or where Debian's pip puts it."""
+    beside = str(Path(sys.executable).parent)
+    found = shutil.which(name, path=os.pathsep.join((beside, os.environ.get("PATH", os.defpath))))
+    assert found, f"{name} is not installed: pip install -e ."
+    return found
 
 
 def require_root() -> None:

@@ -19,7 +19,7 @@ def sandbox(d: Deployment) -> Iterator[Directive]:
 
 def _files(d: Deployment) -> Iterator[Directive]:
     s = d.sandbox
-    yield "UMask", raw("0077"), None
+    yield "UMask", raw("0077"), "What the application may reach; each relaxation is a key of [sandbox], by name."
     yield "ProtectSystem", raw("strict"), None
     yield "ProtectHome", raw("read-only") if s.home else _YES, None
     yield "PrivateTmp", boolean(not s.shared_tmp), None

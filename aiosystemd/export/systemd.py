@@ -99,7 +99,7 @@ def _identity(d: Deployment) -> Iterator[Directive]:
 
 def _life(d: Deployment) -> Iterator[Directive]:
     yield "Restart", raw(d.service.restart), None
-    yield "RestartSec", seconds(_RESTART), None
+    yield "RestartSec", seconds(_RESTART), "What the socket queues waits for this and for the start."
     why = "Kept from one start to the next: a mark that this one has not succeeded, so that clients go elsewhere."
     yield "FileDescriptorStoreMax", number(1), why
     yield "TimeoutStartSec", seconds(d.timeouts.start), "Extended by the server for each step that it completes."

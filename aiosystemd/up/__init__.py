@@ -130,7 +130,7 @@ class Up:
         self._questions = []
         question.close()
         if question.answer:
-            self._output.say(f"{name} answers {question.answer}")
+            self._output.say(f"{name} {question.answer}")
         return question.good
 
     def _addresses(self) -> Iterator[tuple[str, Address, str]]:

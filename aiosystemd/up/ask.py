@@ -33,17 +33,17 @@ class Question:
         self.deadline = time.monotonic() + health.timeout
         self.good = False
         self.answer = ""
-        """What came, in words; empty as long as nothing did."""
+        """What came, in words that follow a name; empty as long as nothing did."""
         family = socket.AF_UNIX if isinstance(address, str) else socket.AF_INET
         self._socket = socket.socket(family)
         try:
             self._ask(address, host)
         except OSError as error:
-            self._end(f"no answer: {error.strerror or error}")
+            self._end(f"gives no answer: {error.strerror or error}")
 
     def late(self) -> None:
         """Give the answer up."""
-        self._end(self._parsed() or f"no answer within {self._health.timeout:g} s")
+        self._end(self._parsed() or f"gives no answer within {self._health.timeout:g} s")
 
     def close(self) -> None:
         """Stop waiting for the answer."""
@@ -63,11 +63,11 @@ class Question:
         try:
             part = self._socket.recv(_ENOUGH)
         except OSError as error:
-            self._end(f"no answer: {error.strerror}")
+            self._end(f"gives no answer: {error.strerror}")
             return
         self._received += part
         if not part or len(self._received) >= _ENOUGH:
-            self._end(self._parsed() or "no answer: the connection was closed")
+            self._end(self._parsed() or "gives no answer: the connection was closed")
 
     def _end(self, answer: str) -> None:
         self.answer = answer
@@ -86,7 +86,7 @@ class Question:
         self.good = response.status == self._health.status
         wanted = "" if self.good else f", not {self._health.status}"
         line = _first_line(body)
-        return f"{response.status} {_printable(response.reason)}{wanted}" + (f": {line}" if line else "")
+        return f"answers {response.status} {_printable(response.reason)}{wanted}" + (f": {line}" if line else "")
 
 
 class _Received:

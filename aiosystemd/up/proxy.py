@@ -50,11 +50,8 @@ class Nginx:
         self.deadline = time.monotonic() + seconds
 
     def kill(self) -> None:
-        """End at once."""
-        # To the whole session: workers do not end with a master that is killed.
-        self._asked = True
-        if not self.ended:
-            os.killpg(self._child.pid, signal.SIGKILL)
+        """End at once, the workers too: what a ``Child`` leaves behind is killed."""
+        self._send(signal.SIGKILL)
 
     def close(self) -> None:
         """Leave nothing behind."""

@@ -20,6 +20,7 @@ _BASE: Final = (
     "dbus",
     "nginx-light",
     "iproute2",
+    "openssl",
     "python3",
     "python3-pip",
     "python3-systemd",

@@ -1,5 +1,7 @@
 """What an administrator's commands mean, on a real systemd: systemctl start, stop, restart, enable."""
 
+from pathlib import Path
+
 import pytest
 
 from tests.container.machine import Machine
@@ -18,6 +20,14 @@ def listening(site: Site) -> set[str]:
 
 def running(site: Site) -> set[str]:
     return {name for name in INSTANCES if site.state(f"example@{name}.service") == "active"}
+
+
+def test_what_runs_here_is_what_units_holds(site: Site) -> None:
+    reference = Path(__file__).parents[2] / "units"
+    files = [path for path in (reference / "etc").rglob("*") if path.is_file()]
+    assert files
+    for path in files:
+        assert site.machine.read(f"/{path.relative_to(reference)}") == path.read_text()
 
 
 def test_each_instance_starts_with_its_socket(site: Site) -> None:

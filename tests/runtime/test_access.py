@@ -5,13 +5,11 @@ import shutil
 import socket
 import struct
 import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
 from tests.runtime.lab import Client, Lab, MakeServer
-from tests.tools import lacking, require
+from tests.tools import lacking, own_command, require
 
 
 def test_access_log_is_off_by_default(make_server: MakeServer) -> None:
@@ -136,7 +134,5 @@ def test_applications_own_logging_is_left_alone(lab: Lab, app: str) -> None:
 
 
 def test_program_is_installed_by_name() -> None:
-    program = Path(sys.executable).with_name("aiosystemd-serve")
-    if not program.exists():
-        pytest.skip("the package is not installed")
+    program = own_command("aiosystemd-serve")
     assert "MODULE:ATTRIBUTE" in subprocess.run([program, "--help"], check=True, capture_output=True, text=True).stdout

@@ -8,17 +8,18 @@ import select
 import signal
 import socket
 import subprocess
-import sys
 import time
 import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from tests.tools import own_command
+
 PATIENCE = 60.0
 """Seconds after which something that must happen is taken not to happen; no measure of speed."""
 
-AIOSYSTEMD = str(Path(sys.executable).with_name("aiosystemd"))
+AIOSYSTEMD = own_command("aiosystemd")
 
 
 def free_ports(count: int = 1) -> int:

@@ -83,6 +83,20 @@ def test_second_ctrl_c_ends_all_at_once(site: Site, proxy: str) -> None:
     assert request.released() != b"released"
 
 
+def test_second_ctrl_c_does_not_wait_for_nginx(site: Site) -> None:
+    require("nginx")
+    program = site.serving()
+    request = Request(site)
+    program.wait_for("entered slow")
+    family = program.family()
+    program.send(signal.SIGINT)
+    program.wait_for("requests are answered first")
+    program.send(signal.SIGINT)
+    site.gone(program, family, status=1)
+    assert "Draining" not in program.output
+    assert request.released() != b"released"
+
+
 def test_second_term_changes_nothing(site: Site) -> None:
     program = site.serving()
     request = Request(site)
@@ -232,7 +246,8 @@ def test_temporary_directory_with_too_long_a_path_is_named(site: Site) -> None:
 
 def test_lack_of_a_temporary_directory_is_named(site: Site) -> None:
     # Not one byte may be written anywhere, as on a full disk; root too is bound by that.
-    program = site.up(wrapper=("sh", "-c", 'ulimit -f 0 && exec "$@"', "sh"))
+    unmeasured = {"COVERAGE_PROCESS_START": "", "COVERAGE_PROCESS_CONFIG": ""}  # Its figures are bytes too.
+    program = site.up(wrapper=("sh", "-c", 'ulimit -f 0 && exec "$@"', "sh"), environment=unmeasured)
     assert program.end() == 1
     assert re.fullmatch(
         rf"{site.temporary}: no temporary directory can be made: No usable temporary directory found in .*"

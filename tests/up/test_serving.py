@@ -247,6 +247,27 @@ def test_try_ends_when_all_have_answered(site: Site) -> None:
     assert not list(site.temporary.iterdir())
 
 
+@pytest.mark.parametrize(
+    ("path", "answer"),
+    [("/slow", "gives no answer within 0.5 s"), ("/leave", "gives no answer: .*")],
+)
+def test_try_fails_without_an_answer(site: Site, path: str, answer: str) -> None:
+    site.write(f'[health]\npath = "{path}"\ntimeout = 0.5')
+    program = site.up("--try")
+    program.wait_for(f"shop@1 {answer}\n")
+    (site.directory / "release").touch()
+    assert program.end() == 1
+
+
+def test_what_nginx_complains_about_is_shown(site: Site) -> None:
+    require("nginx")
+    program = site.serving()
+    with pytest.raises(OSError, match="502"):
+        ask(site.port, "/leave")
+    program.wait_for(r"^nginx +\| .*\[error\].* upstream prematurely closed connection")
+    site.stop(program)
+
+
 def test_try_fails_when_the_answer_is_not_the_healthy_one(site: Site) -> None:
     site.write("[health]", 'path = "/nothing/here"')
     program = site.up("--try")

@@ -1,0 +1,24 @@
+"""The project's own tests with Debian 13's Python and libraries, which are older than those of the other runs."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.container.machine import Machine
+
+_PROJECT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize("suite", ["trixie"], indirect=True)
+def test_suite_passes_on_the_libraries_of_debian_13(machine: Machine) -> None:
+    for name in ("aiosystemd", "tests", "units", "pyproject.toml", "CHANGELOG.md", "README.md", "LICENSE"):
+        machine.copy(_PROJECT / name, f"/root/project/{name}")
+    versions = ("aiohttp", "pydantic", "typer", "uvloop", "systemd-python")
+    code = f"from importlib.metadata import version; print(*map(version, {versions}))"
+    assert machine.run("python3", "-c", code).stdout.split()[:4] == ["3.11.16", "2.10.6", "0.15.2", "0.21.0"]
+    done = machine.run(
+        "env", "-C", "/root/project", "CI=true",
+        "python3", "-m", "pytest", "-q", "-m", "not container", "--ignore=tests/test_linters.py",
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
