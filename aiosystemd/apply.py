@@ -30,8 +30,8 @@ def write(changes: tuple[Change, ...]) -> None:
 def replace(path: Path, content: bytes, mode: int) -> None:
     """Make ``path`` hold ``content``: whole or not at all, even when the power fails (rename(2), fsync(2))."""
     _make_directory(path.parent)
-    with _temporary(path) as temporary:
-        with os.fdopen(os.open(temporary, os.O_WRONLY), "wb") as stream:
+    with _temporary(path) as (descriptor, temporary):
+        with os.fdopen(descriptor, "wb") as stream:
             stream.write(content)
             os.fchmod(stream.fileno(), mode)
             stream.flush()
@@ -50,12 +50,11 @@ def _make_directory(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def _temporary(path: Path) -> Iterator[Path]:
+def _temporary(path: Path) -> Iterator[tuple[int, Path]]:
     # The same directory, or rename(2) could cross file systems; a leading dot and no .conf, or nginx would read it.
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".aiosystemd-new")
-    os.close(descriptor)
     try:
-        yield Path(name)
+        yield descriptor, Path(name)
     finally:
         Path(name).unlink(missing_ok=True)
 

@@ -113,11 +113,15 @@ def test_a_file_that_is_open_stays_what_it_was(root: Path, units: Path) -> None:
 
 @pytest.mark.parametrize("mask", [0o000, 0o022, 0o077, 0o777])
 def test_modes_do_not_depend_on_the_umask(mask: int, root: Path) -> None:
-    before = os.umask(mask)
-    try:
-        write({**tree(), **tree(b"", "secret", mode=0o600)}, root)
-    finally:
-        os.umask(before)
+    def masked() -> None:
+        before = os.umask(mask)
+        try:
+            write({**tree(), **tree(b"", "secret", mode=0o600)}, root)
+        finally:
+            os.umask(before)
+
+    root.parent.chmod(0o777)
+    unprivileged(masked)
     modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (root, *root.rglob("*"))}
     directories = dict.fromkeys(("root", "etc", "systemd", "system"), 0o755)
     assert modes == {**directories, "shop@.service": 0o644, "shop@.socket": 0o644, "secret": 0o600}

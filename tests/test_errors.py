@@ -71,6 +71,10 @@ def test_what_is_too_long_is_refused_where_it_stands(name: str) -> None:
     assert len(str(problem)) < 250
 
 
+def test_a_file_has_line_ends_of_another_system() -> None:
+    assert [file.stem for file in FILES if b"\r\n" in file.read_bytes()] == ["position-crlf"]
+
+
 def test_the_caret_stands_below_the_place() -> None:
     for problem in in_files():
         if problem.source and problem.at.column <= len(problem.source):

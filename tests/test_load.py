@@ -166,6 +166,12 @@ def test_what_is_no_toml_is_refused_where_it_stands(
     assert (problem.at, problem.what) == (Location(str(file), line, column), what)
 
 
+def test_the_offending_line_is_shown_without_its_line_end() -> None:
+    with pytest.raises(ProblemsError) as caught:
+        load.validate(load.parse("shop.toml", 'name = "shop"\r\napp = 5\r\n'))
+    assert [problem.source for problem in caught.value.problems] == ["app = 5"]
+
+
 def test_a_file_of_the_greatest_size_is_read(tmp_path: Path) -> None:
     file = tmp_path / "shop.toml"
     start = 'name = "shop"\napp = "shop:app"\n#'

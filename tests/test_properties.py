@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from aiosystemd import load
 from aiosystemd.errors import Problem, ProblemsError
 from aiosystemd.export.serve import serve_command
-from aiosystemd.host import Host
 from aiosystemd.model import Deployment
 from aiosystemd.plan import plan, render
+from aiosystemd.probe import probe
 from aiosystemd.rules import location
 from tests import deployments, toml
 from tests.render import manager, server
@@ -26,7 +26,7 @@ from tests.tools import require
 SLOW = settings(max_examples=60, suppress_health_check=list(HealthCheck))
 MANY = st.lists(deployments.accepted(), min_size=1, max_size=12)
 
-HOST = Host()
+HOST = probe()
 FILES = [
     path.read_bytes().decode()
     for folder in ("golden", "errors", "../units")

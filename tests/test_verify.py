@@ -9,12 +9,15 @@ from aiosystemd.errors import Problem
 from aiosystemd.export.nginx import standalone
 from aiosystemd.host import Host
 from aiosystemd.load import load
-from aiosystemd.probe import program
+from aiosystemd.probe import probe, program
 from aiosystemd.verify import Verdict, verify
 from tests.test_golden import CASES, UNITS
 from tests.test_load import validated
 from tests.tools import require
 from tests.unprivileged import unprivileged
+
+HERE = probe()
+"""Checkers of other versions than the target's may know less, or warn of what is deprecated since."""
 
 CHECKERS = ["systemd-analyze verify", "systemd-analyze security", "nginx -t"]
 
@@ -26,7 +29,7 @@ def _checkers() -> None:
 
 
 def verdicts(more: str = "", host: Host | None = None) -> list[Verdict]:
-    return list(verify(validated(more), host or Host(), "shop.toml"))
+    return list(verify(validated(more), host or HERE, "shop.toml"))
 
 
 def problems(more: str) -> list[Problem]:
@@ -36,7 +39,7 @@ def problems(more: str) -> list[Problem]:
 @pytest.mark.parametrize("file", [*CASES, UNITS / "example.toml"], ids=lambda file: file.stem)
 def test_the_checkers_agree_with_everything_that_is_generated(file: Path) -> None:
     deployment, _ = load(file)
-    found = list(verify(deployment, Host(), file.name))
+    found = list(verify(deployment, HERE, file.name))
     assert [problem for verdict in found for problem in verdict.problems] == []
     assert [verdict.checker for verdict in found if verdict.ran] == CHECKERS[: 2 + (deployment.proxy.kind == "nginx")]
 
@@ -107,6 +110,15 @@ def test_a_checker_that_is_missing_is_said_to_be(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("PATH", "/nowhere")
     monkeypatch.setattr("aiosystemd.probe._SBIN", "/nowhere")
     assert [(verdict.said, verdict.note) for verdict in verdicts()] == [("not run", "not installed")] * 3
+
+
+def test_what_a_newer_nginx_only_warns_of_is_no_error() -> None:
+    """``listen … http2`` is right before 1.25.1 and deprecated since."""
+    more = 'proxy.tls = { certificate = "/nowhere/a.pem", key = "/nowhere/a.key" }\n'
+    last = verdicts(more, Host(nginx=(1, 22)))[-1]
+    assert last.said == "passed"
+    assert {problem.severity for problem in last.problems} <= {"warning"}
+    assert bool(last.problems) is (HERE.nginx >= (1, 25, 1))
 
 
 def test_a_certificate_that_is_not_here_is_replaced_for_the_check() -> None:
