@@ -45,7 +45,9 @@ done; \
 if [ -z "$$missing" ]; then :; \
 elif [ "$$(id -u)" = 0 ]; then \
   echo "installing Debian packages:$$missing"; \
-  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $$missing >/dev/null; \
+  mkdir -p build && { apt-get update -qq && \
+    DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $$missing; } >build/apt.log 2>&1 \
+    || { cat build/apt.log; exit 1; }; \
 else \
   echo "missing Debian packages, install them with: sudo apt-get install$$missing"; [ $(2) = warn ]; \
 fi
