@@ -35,7 +35,9 @@ class Verdict:
     @property
     def said(self) -> str:
         """The verdict in a word or two."""
-        return "not run" if not self.ran else "refused" if any(p.severity == "error" for p in self.problems) else "passed"
+        if not self.ran:
+            return "not run"
+        return "refused" if any(problem.severity == "error" for problem in self.problems) else "passed"
 
     def __str__(self) -> str:
         return f"{self.checker}: {self.said}" + (f", {self.note}" if self.note else "")

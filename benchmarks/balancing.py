@@ -31,8 +31,9 @@ def nginx_conf(directory: Path, instances: int) -> str:
             upstream m{number} {{ {body}; }}
             server {{ listen 127.0.0.1:{9400 + number}; location / {{ proxy_pass http://m{number};
                 proxy_http_version 1.1; proxy_set_header Connection ""; }} }}""")
+    temporary = f"client_body_temp_path {directory}/body; proxy_temp_path {directory}/proxy;"
     return f"""daemon off; pid {directory}/pid; error_log stderr; worker_processes auto; events {{}}
-        http {{ access_log off; client_body_temp_path {directory}/b; proxy_temp_path {directory}/p; {"".join(sites)} }}"""
+        http {{ access_log off; {temporary} {"".join(sites)} }}"""
 
 
 def rate(port: int) -> float:

@@ -78,7 +78,7 @@ def install(server: web.Server, trust: Trust, body_limit: int | None) -> None:
 
 
 def _factory(make: "_RequestFactory", trust: Trust, body_limit: int | None) -> "_RequestFactory":
-    # aiohttp refuses a body that reaches client_max_size; a proxy's limit is the largest that passes.
+    # A proxy's limit is the largest body that passes; aiohttp 3.11 refuses one that reaches client_max_size.
     limit: _Changes = {} if body_limit is None else {"client_max_size": body_limit + 1}
 
     def make_request(

@@ -198,10 +198,10 @@ def test_connections_during_restart_are_all_served(lab: Lab, make_server: MakeSe
     first.signal()
     clients = [first.client() for _ in range(50)]
     for client in clients:
-        client.get("/")
+        client.get("/", "Connection: close")
     assert first.exit() == 0
     clients.append(first.client())
-    clients[-1].get("/")
+    clients[-1].get("/", "Connection: close")
     lab.run("--loop", loop, "shop:app", listeners=first.listeners)
     for client in clients:
         with client:
