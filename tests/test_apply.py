@@ -253,13 +253,13 @@ except KeyboardInterrupt:
 def test_an_interruption_leaves_nothing_that_anyone_reads(number: signal.Signals, left: int, units: Path) -> None:
     target = units / "shop.conf"
     target.write_bytes(b"old")
-    with subprocess.Popen(
-        (sys.executable, "-c", _BUSY, target), stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    ) as process:
+    # A shell that starts tests in the background has them ignore SIGINT.
+    command = (require("env"), "--default-signal=INT", sys.executable, "-c", _BUSY, target)
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout
         assert process.stdout.readline() == b"writing\n"
         process.send_signal(number)
-        process.wait()
+        process.wait(60)
     assert target.read_bytes() == b"old"
     others = [path.name for path in units.iterdir() if path != target]
     assert len(others) == left

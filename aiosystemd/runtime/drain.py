@@ -6,7 +6,8 @@ after a response that said ``Connection: close``, or after the proxy has closed 
 
 import asyncio
 import logging
-from collections.abc import Callable
+import socket
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from weakref import WeakSet
 
@@ -61,10 +62,13 @@ class Drain:
             response.headers["Connection"] = "close"
             response.force_close()
 
-    async def run(self, seconds: float, idle: float, report: Callable[[int], None]) -> None:
+    async def run(
+        self, listeners: Sequence[socket.socket], seconds: float, idle: float, report: Callable[[int], None]
+    ) -> None:
         """Drain the connections of the runner, whose sites still listen; cancel this to end the wait.
 
         Args:
+            listeners: the sockets of the runner's sites.
             seconds: the time after which whatever is left is given up.
             idle: seconds after which the proxy has closed its idle connections.
             report: told the number of connections, about once a second.
@@ -81,7 +85,7 @@ class Drain:
         await wait.until(now + min(idle, seconds), before)
         # 2. Accept no more; the kernel's queue stays with systemd. No request can arrive any more, and the
         #    application is told so.
-        await _stop_listening(self._runner)
+        await _stop_listening(self._runner, listeners)
         await self._run_hooks(now + seconds)
         # 3. What is left is requests still at work.
         await wait.until(now + seconds)
@@ -132,13 +136,21 @@ class _Wait:
             await asyncio.sleep(POLL)
 
 
-async def _stop_listening(runner: Runner) -> None:
-    # Closes this process's copies. shutdown(2) on an inherited listener would refuse clients for ever, in the next
-    # process as well.
+async def _stop_listening(runner: Runner, listeners: Sequence[socket.socket]) -> None:
+    # A connection that was accepted becomes one of the server's some turns later: asyncio makes its transport in a task
+    # of its own, which schedules connection_made(). And asyncio drops it if its Server was closed meanwhile: so at
+    # first the loop only looks at the sockets no more. (uvloop does without both, and without a reader to remove.)
+    for listener in listeners:
+        asyncio.get_running_loop().remove_reader(listener)
+    await _turn()
+    # This closes our copies. shutdown(2) on an inherited listener would refuse clients for ever, in the next process
+    # as well.
     for site in list(runner.sites):
         await site.stop()
-    # A connection that was accepted becomes one of the server's some turns later: asyncio makes its transport in a
-    # task of its own, which schedules connection_made().
+    await _turn()
+
+
+async def _turn() -> None:
     for _ in range(5):
         await asyncio.sleep(0)
 

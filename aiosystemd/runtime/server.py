@@ -45,7 +45,7 @@ class Server:
 
         """
         self._options = options
-        self._inherited = inherited
+        self._sockets = inherited
         self._notifier = notifier
         self._on_ready = on_ready
         self._own = listening.Own()
@@ -114,16 +114,15 @@ class Server:
             raise StartError(f'the start of "{self._options.app}" failed: {summary(error)}') from error
 
     async def _serve(self, runner: Runner) -> None:
-        sockets = self._inherited
-        if not sockets:
+        if not self._sockets:
             # Only now: until it listens, a proxy is refused and goes to another instance.
             listening.bind(self._own, self._options)
-            sockets = self._own.sockets
-        for sock in sockets:
+            self._sockets = self._own.sockets
+        for sock in self._sockets:
             # The last listen(2) decides the length of the queue of a shared socket, and asyncio calls it again: with
             # 128 where nothing is said.
             await web.SockSite(runner, sock, backlog=self._options.backlog).start()
-        self._where = ", ".join(map(listening.describe, sockets))
+        self._where = ", ".join(map(listening.describe, self._sockets))
 
     def _ready(self) -> None:
         self._on_ready()
@@ -139,7 +138,7 @@ class Server:
         # systemd.service(5): this begins the stop even if it was not systemd that sent the signal.
         self._notifier.send("STOPPING=1", "STATUS=Draining")
         self._own.remove_paths()
-        await drain.run(self._options.drain, self._options.idle, self._report_drain)
+        await drain.run(self._sockets, self._options.drain, self._options.idle, self._report_drain)
 
     async def _clean_up(self) -> bool:
         """Run the application's clean-up hooks; return whether they went well."""

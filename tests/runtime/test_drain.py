@@ -4,11 +4,16 @@ Each scenario also runs with plain ``web.run_app``, where it must show the loss:
 nothing, and the day aiohttp mends one of these is worth knowing.
 """
 
+import asyncio
 import base64
 import signal
+import socket
 
 import pytest
+import uvloop
+from aiohttp import web
 
+from aiosystemd.runtime.drain import Drain, Runner
 from tests.runtime.lab import Client, Lab, MakeServer, Response
 
 CLOSE_WITH_CODE = 0x88
@@ -208,6 +213,31 @@ def test_connections_during_restart_are_all_served(lab: Lab, make_server: MakeSe
             response = client.response()
             assert response
             assert response.body == b"hello"
+
+
+def test_connection_accepted_in_the_last_turn_is_served(lab: Lab, loop: str) -> None:
+    """asyncio accepts in one turn of the loop and makes a transport in the next; a server closed between loses it."""
+
+    async def last_turn(listener: socket.socket) -> bytes:
+        async def hello(_: web.Request) -> web.Response:
+            return web.Response(text="hello")
+
+        app = web.Application()
+        app.router.add_get("/", hello)
+        runner = Runner(app, handle_signals=False)
+        drain = Drain(runner)
+        await runner.setup()
+        await web.SockSite(runner, listener, backlog=16).start()
+        with Client(listener.getsockname()) as client:
+            client.get("/", "Connection: close")
+            await asyncio.sleep(0)  # the loop looks at the socket
+            await asyncio.sleep(0)  # and accepts
+            await drain.run([listener], 10, 10, lambda _: None)
+            await runner.cleanup()
+            return client.exactly(12)
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop if loop == "uvloop" else None) as runner:
+        assert runner.run(last_turn(lab.unix())) == b"HTTP/1.1 200"
 
 
 def test_new_connection_is_served_while_old_ones_are_left(make_server: MakeServer) -> None:
