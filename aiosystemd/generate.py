@@ -1,13 +1,13 @@
 """Deployment files → changed files under a root, all of them or none."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from aiosystemd import apply
 from aiosystemd.build import Build, build_all
 from aiosystemd.compare import Change, compare, foreign
-from aiosystemd.errors import Problem, ProblemsError
+from aiosystemd.errors import Location, Problem, ProblemsError
 from aiosystemd.host import Host
 from aiosystemd.plan import Action
 from aiosystemd.verify import verify
@@ -29,21 +29,42 @@ def generate_all(names_or_files: Iterable[str], host: Host, root: Path, *, force
     """
     builds = build_all(names_or_files, host)
     changes = tuple(change for each in builds for change in compare(each.tree, root))
-    problems = [problem for each in builds for problem in _refused_directives(each, host)]
-    problems += () if force else foreign(changes)
+    said = [problem for each in builds for problem in _checked(each, host)]
+    problems = [*(p for p in said if p.severity == "error"), *(() if force else foreign(changes))]
     if problems:
         raise ProblemsError(*problems)
     apply.write(changes)
-    actions = (action for each in builds for action in each.plan.actions) if _is_live(root, changes) else ()
-    return Generated(changes, tuple(dict.fromkeys(actions)), tuple(w for each in builds for w in each.warnings))
+    steps = (step for each in builds for step in _steps(each, changes)) if _is_live(root, changes) else ()
+    warnings = (*(w for each in builds for w in each.warnings), *(p for p in said if p.severity == "warning"))
+    return Generated(changes, tuple(dict.fromkeys(steps)), warnings)
+
+
+def _steps(each: Build, changes: tuple[Change, ...]) -> Iterator[Action]:
+    """Yield the plan's actions, with the restart that changed units need in its place."""
+    name = each.deployment.name
+    updated = {
+        change.path.suffix for change in changes if change.kind == "update" and change.path.name.startswith(f"{name}@")
+    }
+    for action in each.plan.actions:
+        yield action
+        if "daemon-reload" not in action.argv:
+            continue
+        if ".socket" in updated:
+            # systemd.socket(5): a socket's options are applied when it starts, and its service goes with it.
+            yield Action(("systemctl", "restart", f"{name}@*.socket"), "open the sockets anew, their services too")
+        elif ".service" in updated:
+            yield Action(("systemctl", "restart", f"{name}@*.service"), "use the new unit; requests wait")
 
 
 def _is_live(root: Path, changes: tuple[Change, ...]) -> bool:
     return root.resolve() == Path("/") and any(change.kind != "unchanged" for change in changes)
 
 
-def _refused_directives(each: Build, host: Host) -> Iterable[Problem]:
-    # Everything else is right by construction; these are the user's own words and only systemd knows them all.
-    if each.deployment.service.directives:
+def _checked(each: Build, host: Host) -> Iterator[Problem]:
+    # Everything else is right by construction; only systemd knows all directives, and what a sandbox is worth.
+    if each.deployment.service.directives or each.deployment.sandbox.max_exposure is not None:
         for verdict in verify(each.deployment, host, each.file.name):
             yield from verdict.problems
+            if not verdict.ran:
+                what = f"service.directives and sandbox.max_exposure are unchecked: {verdict}"
+                yield Problem(Location(str(each.file)), what, severity="warning")

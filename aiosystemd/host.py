@@ -17,3 +17,5 @@ class Host:
     systemd: int = OLDEST_SYSTEMD
     nginx: tuple[int, ...] = OLDEST_NGINX
     cpus: int = 1
+    ipv6: bool = True
+    """Whether the kernel has IPv6; nginx does not start when it cannot open an address it is told to."""

@@ -57,6 +57,8 @@ class Service(Table):
     dynamic one that lives as long as an instance runs (``DynamicUser=``)."""
     group: User | None = None
     """The primary group, when it is not named like the user."""
+    groups: tuple[User, ...] = ()
+    """More groups, such as the one that owns a device node. They must exist."""
     dynamic_user: bool | None = None
     """Whether systemd makes the user up; by default when ``user`` is not set."""
     environment: dict[Variable, EnvironmentValue] = {}
@@ -73,7 +75,7 @@ class Service(Table):
     """Number of threads and processes an instance may have."""
     open_files: Annotated[int, Field(ge=64, le=1 << 30)] = 65_536
     """Number of open files and connections an instance may have."""
-    restart: Literal["always", "on-failure", "no"] = "always"
+    restart: Literal["always", "on-failure"] = "always"
     """When systemd starts an instance again that ended by itself."""
     directives: dict[DirectiveName, DirectiveValue | int | bool | tuple[DirectiveValue, ...]] = {}
     """More directives of the ``[Service]`` section, in systemd's own syntax, such as ``Nice = 5``."""
@@ -150,9 +152,9 @@ class Sandbox(Table):
     resources: bool = False
     """Let it change scheduling: CPU affinity, priorities, memory policy."""
     devices: tuple[DevicePath, ...] = ()
-    """Device nodes that it may use, such as ``/dev/dri/renderD128``."""
+    """Device nodes that it may use, such as ``/dev/dri/renderD128``; their group goes into ``service.groups``."""
     max_exposure: Annotated[float, Field(ge=0, le=10)] | None = None
-    """Refuse a unit whose exposure by ``systemd-analyze security`` is higher than this."""
+    """Highest exposure by ``systemd-analyze security`` that is written."""
 
 
 class Tls(Table):
@@ -178,7 +180,7 @@ class Proxy(Table):
     listen: Annotated[tuple[ListenAddress, ...], Field(min_length=1)] = ("80", "[::]:80")
     """Addresses to listen on."""
     default_server: bool = False
-    """Whether requests for names that no site claims come here too."""
+    """Whether requests for names that no site claims come here too. Debian's own default site claims that as well."""
     tls: Tls | None = None
     """Serve HTTPS."""
     static: dict[Prefix, ProxyPath] = {}
@@ -186,7 +188,7 @@ class Proxy(Table):
     body_size: Size | None = None
     """Largest request body the proxy accepts; by default ``server.body_limit``, else 1 MiB as aiohttp's own limit."""
     websockets: bool = True
-    """Pass ``Upgrade:`` on, on every path."""
+    """Pass ``Upgrade:`` on, on every path. Outside ``streams`` one silent for ``timeouts.request`` is closed."""
     streams: tuple[Prefix, ...] = ()
     """Path prefixes of websockets, server-sent events and long polls, which may be silent longer than a request."""
     stream_timeout: Seconds = 3600.0

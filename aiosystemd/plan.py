@@ -67,5 +67,6 @@ def _actions(d: Deployment, paths: set[PurePosixPath]) -> tuple[Action, ...]:
     actions.append(Action(("systemctl", "daemon-reload"), "read the units"))
     actions.append(Action(("systemctl", "enable", "--now", f"{d.name}.target"), "start, now and at boot"))
     if d.proxy.kind == "nginx":
+        actions.append(Action(("nginx", "-t"), "is it right beside the other sites?"))
         actions.append(Action(("systemctl", "reload", "nginx"), "read the site"))
     return tuple(actions)

@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import subprocess
+from pathlib import Path
 
 from aiosystemd.host import OLDEST_NGINX, OLDEST_SYSTEMD, Host
 
@@ -19,6 +20,7 @@ def probe(systemd: int | None = None, nginx: tuple[int, ...] | None = None) -> H
         systemd=systemd or _systemd() or OLDEST_SYSTEMD,
         nginx=nginx or _nginx() or OLDEST_NGINX,
         cpus=len(os.sched_getaffinity(0)),
+        ipv6=Path("/proc/net/if_inet6").exists(),
     )
 
 

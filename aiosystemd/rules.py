@@ -116,6 +116,29 @@ def _one_kind_of_socket(d: Deployment) -> Iterator[Violation]:
         yield Violation(concerns, "listen.address is for TCP ports", "set listen.port, or remove it")
 
 
+_RESERVED_NAMES = frozenset(
+    # Users and groups of a Debian system: systemd takes an existing one in place of a dynamic user, systemd.exec(5).
+    "root daemon bin sys sync games man lp mail news uucp proxy www-data backup list irc nobody nogroup adm tty disk "
+    "kmem dialout fax voice cdrom floppy tape sudo audio dip operator src shadow utmp video sasl plugdev staff users "
+    "input kvm render sgx messagebus polkitd sshd ntp postfix postgres mysql redis nginx haproxy "
+    # Directories below /run and /var/lib that are not for an application.
+    "private systemd dbus lock log udev user apt dpkg misc pam python ucf sudo initramfs credentials shm network "
+    # Units of systemd that a unit of ours would take the place of: NAME@.service, NAME.target.
+    "getty autovt serial-getty container-getty user-runtime-dir basic bluetooth boot-complete cryptsetup default "
+    "emergency exit final first-boot-complete getty-pre graphical halt hibernate kexec local-fs multi-user "
+    "network-online network-pre nss-lookup paths poweroff printer reboot remote-fs rescue rpcbind shutdown sigpwr "
+    "sleep slices smartcard sockets sound suspend swap sysinit system-update time-set time-sync timers umount "
+    "usb-gadget ssh ifup".split()
+)
+
+
+@_rule
+def _name_is_free(d: Deployment) -> Iterator[Violation]:
+    if d.name in _RESERVED_NAMES or d.name.startswith("systemd-"):
+        what = f'"{d.name}" is the name of a user, a directory or a unit of the system'
+        yield Violation((("name",),), what, f'choose another one, as in "{d.name}-site"')
+
+
 @_rule
 def _identity(d: Deployment) -> Iterator[Violation]:
     for key, value in (("user", d.service.user), ("group", d.service.group)):
@@ -157,6 +180,13 @@ def _sandbox_shows_its_paths(d: Deployment) -> Iterator[Violation]:
             yield Violation((key,), f"{path} is in a file system of the kernel", "use another directory")
 
 
+_SYSTEM_TREES = ("/bin", "/boot", "/etc", "/lib", "/lib32", "/lib64", "/root", "/sbin", "/usr")
+_SYSTEM_DIRECTORIES = frozenset(
+    "/ /home /media /mnt /opt /run /srv /tmp /var /var/backups /var/cache /var/lib /var/lock /var/log /var/mail "
+    "/var/opt /var/run /var/spool /var/tmp /var/www".split()
+)
+
+
 @_rule
 def _writable_paths(d: Deployment) -> Iterator[Violation]:
     state = f"/var/lib/{d.name}"
@@ -167,7 +197,7 @@ def _writable_paths(d: Deployment) -> Iterator[Violation]:
         elif d.dynamic_user:
             hint = f"set service.user, or write to $STATE_DIRECTORY ({state})"
             yield Violation((key, ("service", "user")), f"a dynamic user cannot own {path}", hint)
-        elif str(PurePosixPath(path)) in {"/", "/etc", "/usr", "/var", "/run", "/boot", "/home", "/srv", "/opt"}:
+        elif path in _SYSTEM_DIRECTORIES or _is_under(path, *_SYSTEM_TREES):
             yield Violation((key,), f"{path} belongs to the whole system", "name a directory of the application's own")
         if path in d.sandbox.writable[:index]:
             yield Violation((key,), f"{path} is named twice", "remove one")
@@ -253,13 +283,12 @@ _OWNED = {
     "WatchdogSec": "timeouts.watchdog",
     "Sockets": "listen",
     "NonBlocking": "listen",
-    "KillMode": "timeouts: every process gets SIGTERM and the time to drain",
+    "KillMode": "timeouts: the server gets SIGTERM and the time to drain, its own processes are left to it",
     "KillSignal": "timeouts: the runtime drains on SIGTERM",
     "RuntimeDirectory": "listen.directory; a service's runtime directory is deleted when it stops",
     "FileDescriptorStoreMax": "server: the runtime keeps its own",
     "ReadWritePaths": "sandbox.writable",
     "PrivateNetwork": "sandbox.network",
-    "RestrictAddressFamilies": "sandbox.network",
     "IPAddressAllow": "sandbox.addresses",
     "IPAddressDeny": "sandbox.addresses",
     "ProtectHome": "sandbox.home",
@@ -267,7 +296,7 @@ _OWNED = {
     "MemoryDenyWriteExecute": "sandbox.executable_memory",
     "PrivateUsers": "sandbox.host_users",
     "DeviceAllow": "sandbox.devices",
-    "SystemCallFilter": "sandbox.resources",
+    "SupplementaryGroups": "service.groups",
 }
 
 

@@ -50,7 +50,7 @@ def verify(deployment: Deployment, host: Host, source: str) -> Iterator[Verdict]
         scratch, missing = _for_scratch(deployment, root)
         tree = render(plan(scratch, host, source))
         apply.write(compare(tree, root))
-        yield from _systemd(scratch, host, root)
+        yield from _systemd(scratch, deployment.python, host, root)
         if deployment.proxy.kind == "nginx":
             yield missing or _nginx(scratch, root)
 
@@ -105,7 +105,7 @@ def _run(*argv: str, **environment: str) -> subprocess.CompletedProcess[str]:
         return subprocess.CompletedProcess(argv, 1, "", f"cannot be run: {error}")
 
 
-def _systemd(d: Deployment, host: Host, root: Path) -> Iterator[Verdict]:
+def _systemd(d: Deployment, wanted: str, host: Host, root: Path) -> Iterator[Verdict]:
     analyze = program("systemd-analyze")
     here = probe().systemd
     names = ("systemd-analyze verify", "systemd-analyze security")
@@ -125,7 +125,8 @@ def _systemd(d: Deployment, host: Host, root: Path) -> Iterator[Verdict]:
         *(str(unit) for unit in sorted(units.glob("*.target"))),
     )
     # Its exit status is not enough: some versions report an ignored directive and still succeed.
-    yield Verdict(names[0], tuple(_complaints(done, root, r"(?P<file>[^:\s]+):(?P<line>\d+): (?P<what>.*)")))
+    note = "" if d.python == wanted else f"without {wanted}, which is not here"
+    yield Verdict(names[0], tuple(_complaints(done, root, r"(?P<file>[^:\s]+):(?P<line>\d+): (?P<what>.*)")), note)
     yield _exposure(d, analyze, units)
 
 

@@ -1,7 +1,7 @@
 """Strategies for deployment files, made from the model itself so that no key is forgotten."""
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from types import NoneType, UnionType
 from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -160,9 +160,3 @@ def _accepts(kind: Any) -> Callable[[object], bool]:
         return True
 
     return accepts
-
-
-def check_located(problems: Iterable[Any]) -> None:
-    """Assert that every problem has a line, but those of a key that is nowhere."""
-    for problem in problems:
-        assert problem.at.line or problem.what.endswith(" is missing"), problem

@@ -186,7 +186,7 @@ def test_generate_writes_nothing_when_anything_is_wrong(run: Runner, tmp_path: P
 
 
 def test_generate_takes_several_files(run: Runner, tmp_path: Path) -> None:
-    (tmp_path / "blog.toml").write_text(GOOD.replace("shop", "blog"))
+    (tmp_path / "blog.toml").write_text(GOOD.replace("shop", "blog") + 'proxy.server_names = ["blog.example"]\n')
     assert run("generate", "good.toml", "blog.toml").status == 0
     names = {path.name for path in (tmp_path / "build/etc/systemd/system").iterdir()}
     assert {"shop@.service", "blog@.service"} < names
@@ -196,7 +196,39 @@ def test_two_files_cannot_describe_the_same_deployment(run: Runner, tmp_path: Pa
     (tmp_path / "again.toml").write_text(GOOD)
     done = run("generate", "good.toml", "again.toml")
     assert (done.status, done.out) == (1, "")
-    assert done.err.startswith('again.toml: describes "shop", and so does good.toml (give it another name)')
+    assert 'again.toml: the name "shop" is claimed by good.toml too (change it in one of them)\n' in done.err
+    assert not (tmp_path / "build").exists()
+
+
+@pytest.mark.parametrize(
+    ("both", "claim"),
+    [
+        ("proxy.default_server = true", "the default server on [::]:80"),
+        ('proxy.server_names = ["Shop.example"]', "the server name shop.example on 80"),
+        ("listen.port = 8000", "the address 127.0.0.1:8003"),
+        ("", "the server name this host on 80"),
+    ],
+)
+def test_two_deployments_cannot_claim_one_address(run: Runner, tmp_path: Path, both: str, claim: str) -> None:
+    for name in ("shop", "blog"):
+        (tmp_path / f"{name}.toml").write_text(GOOD.replace("shop", name) + both + "\n")
+    done = run("generate", "shop.toml", "blog.toml")
+    assert done.status == 1
+    assert f"blog.toml: {claim} is claimed by shop.toml too" in done.err
+
+
+def test_directive_that_the_target_does_not_know_is_refused(run: Runner, tmp_path: Path) -> None:
+    (tmp_path / "good.toml").write_text(GOOD + 'service.directives.RestartMode = "direct"\n')
+    done = run("generate", "good.toml", "--systemd", "252")
+    assert done.status == 1
+    assert "systemd 252 does not know RestartMode= (since 254)" in done.err
+
+
+def test_exposure_above_the_limit_is_not_written(run: Runner, tmp_path: Path) -> None:
+    (tmp_path / "good.toml").write_text(GOOD + "sandbox.max_exposure = 0.1\n")
+    done = run("generate", "good.toml")
+    assert done.status == 1
+    assert "is above sandbox.max_exposure (0.1)" in done.err
     assert not (tmp_path / "build").exists()
 
 

@@ -37,7 +37,7 @@ def found(more: str) -> list[Problem]:
         "directory = '/tmpfiles'\npython = '/srv/tmp/bin/python'",
         "directory = '/home/shop'\nsandbox.home = true",
         "directory = '/tmp/shop'\nservice.user = 'shop'\nsandbox.shared_tmp = true",
-        "sandbox.writable = ['/srv/shop', '/var/lib/shopping', '/var/lib']\nservice.user = 'shop'",
+        "sandbox.writable = ['/srv/shop', '/var/lib/shopping']\nservice.user = 'shop'",
         "listen.directory = '/run/shop/sockets'",
         "listen.directory = '/runner'",
         "sandbox = { network = 'none', addresses = [] }",

@@ -1,6 +1,7 @@
 """What each file must say: a deployment and a host in, files out."""
 
 from dataclasses import dataclass
+from ipaddress import ip_address
 from pathlib import PurePosixPath
 from typing import Protocol
 
@@ -39,7 +40,22 @@ def instance_names(deployment: Deployment, host: Host) -> tuple[str, ...]:
     return tuple(str(number) for number in range(1, count + 1))
 
 
-def tcp_address(d: Deployment, instance: int) -> str:
-    """Return ADDRESS:PORT of an instance; the deployment must listen on TCP."""
-    host = f"[{d.listen.address}]" if ":" in d.listen.address else d.listen.address
-    return f"{host}:{(d.listen.port or 0) + instance - 1}"
+def tcp_address(d: Deployment, instance: int, address: str | None = None) -> str:
+    """Return ADDRESS:PORT of an instance, on its own address or on ``address``; the deployment must listen on TCP."""
+    host = address or d.listen.address
+    return f"{f'[{host}]' if ':' in host else host}:{(d.listen.port or 0) + instance - 1}"
+
+
+def proxy_target(d: Deployment) -> str:
+    """Return the address at which a proxy on this host reaches the instances."""
+    return _loopback(d.listen.address) if ip_address(d.listen.address).is_unspecified else d.listen.address
+
+
+def proxy_source(d: Deployment) -> str:
+    """Return the address that a proxy on this host comes from: on the loopback always the family's first one."""
+    target = proxy_target(d)
+    return _loopback(target) if ip_address(target).is_loopback else target
+
+
+def _loopback(address: str) -> str:
+    return "::1" if ":" in address else "127.0.0.1"

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from aiosystemd.export import File, header, instance_names, tcp_address
+from aiosystemd.export import File, header, instance_names, proxy_target, tcp_address
 from aiosystemd.host import Host
 from aiosystemd.model import Deployment, Tls
 from aiosystemd.render.nginx import Directive, Value, block, directive, entry, raw, render
@@ -42,14 +42,14 @@ def _site(d: Deployment, host: Host) -> Iterator[Directive]:
     yield _upstream(d, host)
     tls = d.proxy.tls
     if tls is None:
-        yield block("server", body=(*_listen(d, d.proxy.listen), *_server(d)))
+        yield block("server", body=(*_listen(d, host, d.proxy.listen), *_server(d)))
         return
-    https = (*_listen(d, tls.listen, *_tls_parameters(host)), *_http2(host), *_tls(d, tls))
+    https = (*_listen(d, host, tls.listen, *_tls_parameters(host)), *_http2(host), *_tls(d, tls))
     if tls.redirect:
-        yield block("server", body=(*_listen(d, d.proxy.listen), _names(d), _redirect(tls)))
+        yield block("server", body=(*_listen(d, host, d.proxy.listen), _names(d), _redirect(tls)))
         yield block("server", body=(*https, *_server(d)))
     else:
-        yield block("server", body=(*_listen(d, d.proxy.listen), *https, *_server(d)))
+        yield block("server", body=(*_listen(d, host, d.proxy.listen), *https, *_server(d)))
 
 
 def _variable(d: Deployment, name: str) -> str:
@@ -65,18 +65,17 @@ def _maps(d: Deployment) -> Iterator[Directive]:
             body=(entry(raw("default"), "upgrade"), entry("", "")),
             comment="An upgrade is passed on; any other request leaves the connection open for the next one.",
         )
-    if _has_odd_port(d):
-        ports = (entry("80", ""), entry("443", ""), entry(raw("default"), raw('":$server_port"')))
-        yield block("map", raw("$server_port"), raw(_variable(d, "port")), body=ports)
+    yield block(
+        "map",
+        raw("$http_host"),
+        raw(_variable(d, "port")),
+        body=(entry(raw("default"), ""), entry(raw('"~(:[0-9]+)$"'), raw("$1"))),
+        comment="The port that the client asked for, which $host leaves out.",
+    )
 
 
 def _port(address: str) -> str:
     return address.rpartition(":")[2]
-
-
-def _has_odd_port(d: Deployment) -> bool:
-    addresses = (*d.proxy.listen, *(d.proxy.tls.listen if d.proxy.tls else ()))
-    return any(_port(address).isdigit() and _port(address) not in {"80", "443"} for address in addresses)
 
 
 def _upstream(d: Deployment, host: Host) -> Directive:
@@ -90,8 +89,8 @@ def _upstream(d: Deployment, host: Host) -> Directive:
         "upstream",
         d.name,
         body=(
-            # A peer takes less than 1 KiB of it; measured with nginx -t.
-            directive("zone", d.name, raw(f"{64 + 2 * len(names)}k"), comment="Shared by the workers."),
+            # A peer takes less than 1 KiB of it, measured with nginx -t; the least is eight pages, of up to 64 KiB.
+            directive("zone", d.name, raw(f"{max(1024, 64 + 2 * len(names))}k"), comment="Shared by the workers."),
             directive("least_conn"),
             *servers,
             directive("keepalive", raw(str(d.proxy.connections))),
@@ -105,17 +104,20 @@ def _upstream(d: Deployment, host: Host) -> Directive:
 
 
 def _server_address(d: Deployment, name: str) -> str:
-    return f"unix:{d.socket_directory}/{name}.sock" if d.listen.port is None else tcp_address(d, int(name))
+    if d.listen.port is None:
+        return f"unix:{d.socket_directory}/{name}.sock"
+    return tcp_address(d, int(name), proxy_target(d))
 
 
 def _seconds(value: float) -> str:
     return f"{value:.0f}s" if value == int(value) else f"{value * 1000:.0f}ms"
 
 
-def _listen(d: Deployment, addresses: tuple[str, ...], *parameters: Value) -> Iterator[Directive]:
+def _listen(d: Deployment, host: Host, addresses: tuple[str, ...], *parameters: Value) -> Iterator[Directive]:
     default = (raw("default_server"),) if d.proxy.default_server else ()
     for address in addresses:
-        yield directive("listen", address, *parameters, *default)
+        if host.ipv6 or not address.startswith("["):
+            yield directive("listen", address, *parameters, *default)
 
 
 def _names(d: Deployment) -> Directive:
@@ -156,20 +158,23 @@ def _server(d: Deployment) -> Iterator[Directive]:
         alias = directive("alias", f"{directory.rstrip('/')}/")
         yield block("location", raw("^~"), location(prefix), body=(alias,))
     for prefix in proxy.streams:
-        silence = _seconds(proxy.stream_timeout)
-        yield block(
-            "location",
-            raw("^~"),
-            location(prefix),
-            body=(
-                directive("proxy_pass", f"http://{d.name}"),
-                directive("proxy_buffering", raw("off")),
-                directive("proxy_read_timeout", raw(silence)),
-                directive("proxy_send_timeout", raw(silence)),
-            ),
-        )
+        yield from _stream(d, location(prefix))
     if "/" not in map(location, proxy.streams):
         yield block("location", "/", body=(directive("proxy_pass", f"http://{d.name}"),))
+
+
+def _stream(d: Deployment, prefix: str) -> Iterator[Directive]:
+    silence = raw(_seconds(d.proxy.stream_timeout))
+    body = (
+        directive("proxy_pass", f"http://{d.name}"),
+        directive("proxy_buffering", raw("off")),
+        directive("proxy_read_timeout", silence),
+        directive("proxy_send_timeout", silence),
+    )
+    if prefix != "/":
+        # For a proxied location that ends in a slash nginx redirects the path without it, and no websocket follows.
+        yield block("location", raw("="), prefix.removesuffix("/"), body=body)
+    yield block("location", raw("^~"), prefix, body=body)
 
 
 def _to_the_instances(d: Deployment) -> Iterator[Directive]:
@@ -193,15 +198,15 @@ def _to_the_instances(d: Deployment) -> Iterator[Directive]:
 
 
 def _request_headers(d: Deployment) -> Iterator[Directive]:
-    port = _variable(d, "port") if _has_odd_port(d) else ""
+    host = raw(f"$host{_variable(d, 'port')}")
     # Each header that a client could have sent itself is set anew: what arrives is what nginx saw.
     headers = {
-        "Host": raw(f"$host{port}"),
+        "Host": host,
         "Connection": raw(_variable(d, "connection")) if d.proxy.websockets else "",
         **({"Upgrade": raw("$http_upgrade")} if d.proxy.websockets else {}),
         "X-Forwarded-For": raw("$remote_addr"),
         "X-Forwarded-Proto": raw("$scheme"),
-        "X-Forwarded-Host": raw(f"$host{port}"),
+        "X-Forwarded-Host": host,
         "X-Real-IP": raw("$remote_addr"),
         "Forwarded": "",
     }

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from aiosystemd import contract
+from aiosystemd.export import proxy_source
 from aiosystemd.model import Deployment
 
 
@@ -36,4 +37,4 @@ def _options(d: Deployment) -> Iterator[str]:
 
 
 def _proxy_peers(d: Deployment) -> tuple[str, ...]:
-    return ("unix",) if d.listen.port is None else (d.listen.address,)
+    return ("unix",) if d.listen.port is None else (proxy_source(d),)

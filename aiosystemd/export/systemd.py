@@ -76,6 +76,8 @@ def _process(d: Deployment) -> Iterator[Directive]:
         yield "WorkingDirectory", path(d.directory), None
     yield "SyslogIdentifier", raw("%N"), None
     yield "Environment", environment(INSTANCE_VARIABLE, (raw("%i"),)), None
+    # systemd.exec(5): $HOME is not set for a dynamic user, and many libraries expand "~".
+    yield "Environment", environment("HOME", (raw("%S/"), d.name)), None
     for name, value in d.service.environment.items():
         yield "Environment", environment(name, value), None
     for file in d.service.environment_files:
@@ -87,12 +89,12 @@ def _process(d: Deployment) -> Iterator[Directive]:
 def _identity(d: Deployment) -> Iterator[Directive]:
     if d.dynamic_user:
         yield "DynamicUser", boolean(value=True), None
-        # systemd.exec(5): $HOME is not set for a dynamic user, and many libraries expand "~".
-        yield "Environment", environment("HOME", (raw("%S/"), d.name)), None
     if d.service.user:
         yield "User", text(d.service.user), None
     if d.service.group:
         yield "Group", text(d.service.group), None
+    if d.service.groups:
+        yield "SupplementaryGroups", text(" ".join(d.service.groups)), None
     yield "StateDirectory", words([d.name]), None
     yield "StateDirectoryMode", raw("0700"), None
 
@@ -127,8 +129,8 @@ def _socket(d: Deployment, source: str, address: Value) -> UnitFile:
     unit.add("Unit", "Wants", raw(f"{d.name}.up.target"))
     unit.add("Socket", "ListenStream", address)
     if d.listen.port is None:
-        unit.add("Socket", "SocketMode", raw(d.listen.mode), comment="For the proxy alone.")
-        unit.add("Socket", "SocketGroup", text(d.listen.group))
+        unit.add("Socket", "SocketMode", raw(d.listen.mode))
+        unit.add("Socket", "SocketGroup", text(d.listen.group), comment="The proxy's.")
     why = "Requests that wait while the instance restarts; capped by net.core.somaxconn."
     unit.add("Socket", "Backlog", number(d.listen.backlog), comment=why)
     unit.add("Install", "WantedBy", raw("sockets.target"))

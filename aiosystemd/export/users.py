@@ -28,7 +28,8 @@ def export(d: Deployment, _host: Host, source: str) -> Iterator[File]:
     declared = Table(header(source))
     if group is not None and group != user:
         declared.add(words(["g", group, "-"]))
-    declared.add(words(["u", user, f"-:{group}" if group else "-", f"{d.name} application", f"/var/lib/{d.name}"]))
+    # The same for each deployment of that user, since sysusers.d(5) takes a user's first line and warns of others.
+    declared.add(words(["u", user, f"-:{group}" if group else "-", f"{user}, for aiosystemd"]))
     yield File(sysusers_path(d), declared)
     if d.sandbox.writable:
         directories = Table(header(source))

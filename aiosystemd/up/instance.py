@@ -154,7 +154,7 @@ class Instance:
         self.failures += 1
         self._output.say(f"{self.name} {describe(status)}{before}")
         policy = self._deployment.service.restart
-        self._restarts = policy == "always" or (policy == "on-failure" and not clean)
+        self._restarts = policy == "always" or not clean
         self._enter(State.DOWN, self._delay)
         self._delay = min(self._delay * 2, _LONGEST_DELAY)
 

@@ -216,7 +216,7 @@ def test_connections_during_restart_are_all_served(lab: Lab, make_server: MakeSe
 
 
 def test_connection_accepted_in_the_last_turn_is_served(lab: Lab, loop: str) -> None:
-    """asyncio accepts in one turn of the loop and makes a transport in the next; a server closed between loses it."""
+    """The loop of asyncio accepts in one turn and makes a transport in the next; a server closed between loses it."""
 
     async def last_turn(listener: socket.socket) -> bytes:
         async def hello(_: web.Request) -> web.Response:

@@ -1,10 +1,12 @@
 """The proxy that is trusted speaks for the client, and nobody else does."""
 
+import inspect
 import json
 import socket
 
 import pytest
 import yarl
+from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
 from multidict import CIMultiDict, CIMultiDictProxy
@@ -127,6 +129,24 @@ def test_body_limit_overrides_the_applications(make_server: MakeServer) -> None:
             response = client.response()
             assert response
             assert response.status == status
+
+
+def test_every_keyword_of_a_request_is_known() -> None:
+    """The runtime builds requests itself: what aiohttp takes from the application must not be lost."""
+    parameters = inspect.signature(web.Request).parameters.values()
+    keywords = {parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY}
+    ours, limits = {"scheme", "host", "remote"}, {"client_max_size", "client_max_fields"}
+    assert keywords - ours - limits == {"state"}
+
+
+def test_applications_own_limit_is_kept(make_server: MakeServer) -> None:
+    server = make_server("--forwarded-from", "unix").ready()
+    with server.client() as client:
+        client.send(f"POST /echo HTTP/1.1\r\nHost: shop.example\r\nContent-Length: {2**20 + 2}\r\n\r\n")
+        client.send(bytes(2**20 + 2))
+        response = client.response()
+        assert response
+        assert response.status == 413
 
 
 def accel(server: Server, path: str) -> str | None:
