@@ -1,5 +1,6 @@
 """Deployment + Host → Plan → Tree. Pure: no file, process, clock or environment."""
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -19,7 +20,7 @@ class Action:
 
     def describe(self) -> str:
         """Return the command as a person would type it."""
-        return " ".join(self.argv)
+        return shlex.join(self.argv)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import socket
 import subprocess
 import time
@@ -64,10 +65,16 @@ class Site:
         self.machine.write(f"/etc/aiosystemd/{self.name}.toml", text)
         self._install()
 
+    def change(self, why: str, line: str) -> None:
+        """Add a line to the deployment file, and do what `generate` says is next."""
+        path = f"/etc/aiosystemd/{self.name}.toml"
+        self.machine.write(path, f"{self.machine.read(path)}\n# {why}\n{line}\n")
+        self._install()
+
     def _install(self) -> None:
         self.machine.run("aiosystemd", "check", self.name)
         for action in self.machine.run("aiosystemd", "generate", self.name, "--output", "/").stdout.splitlines():
-            command = action.removeprefix("next:").partition("#")[0].split()
+            command = shlex.split(action.removeprefix("next:").partition(" # ")[0])
             # Everything it says to do next, apart from the start, which is what the tests are about.
             if action.startswith("next:") and "enable" not in command:
                 self.machine.run(*command)

@@ -107,6 +107,21 @@ def test_restart_of_a_socket_takes_its_service_with_it(site: Site) -> None:
     assert site.ask_instance("1").text == "Welcome home!"
 
 
+def test_following_the_printed_steps_after_a_change_serves_the_change(site: Site) -> None:
+    site.systemctl("start", "example.target")
+    before = site.pids()
+    site.change("sockets in another directory", 'listen.directory = "/run/elsewhere"')
+    site.wait_for(lambda: running(site) == set(INSTANCES))
+    assert site.ask().text == "Welcome home!"
+    assert site.machine.run("ls", "/run/elsewhere").stdout.split() == ["1.sock", "2.sock", "3.sock", "4.sock"]
+    assert not set(before.values()) & set(site.pids().values())
+    before = site.pids()
+    site.change("another environment", 'service.environment = { COLOUR = "blue" }')
+    assert not set(before.values()) & set(site.pids().values())
+    assert "COLOUR=blue" in site.machine.read(f"/proc/{site.pids()['1']}/environ")
+    assert site.ask().text == "Welcome home!"
+
+
 def test_enabled_target_serves_after_boot(site: Site) -> None:
     site.systemctl("enable", "example.target")
     site.machine.reboot()

@@ -22,7 +22,7 @@ def site(request: pytest.FixtureRequest, machine: Machine) -> Site:
 def test_websocket_is_passed_on_and_closed_cleanly_by_a_restart(site: Site) -> None:
     key = "dGhlIHNhbXBsZSBub25jZQ=="
     head = ("Upgrade: websocket", "Connection: Upgrade", "Sec-WebSocket-Version: 13", f"Sec-WebSocket-Key: {key}")
-    with site.connect("/ws/", *head) as connection, connection.makefile("rwb") as stream:
+    with site.connect("/ws", *head) as connection, connection.makefile("rwb") as stream:
         assert stream.readline() == b"HTTP/1.1 101 Switching Protocols\r\n"
         while stream.readline() != b"\r\n":
             pass

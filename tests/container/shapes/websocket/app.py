@@ -13,4 +13,4 @@ async def socket(request: web.Request) -> web.WebSocketResponse:
 
 
 application = web.Application()
-application.router.add_get("/ws/", socket)
+application.router.add_get("/ws", socket)
