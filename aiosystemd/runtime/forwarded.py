@@ -101,7 +101,7 @@ def _factory(make: "_RequestFactory", trust: Trust, body_limit: int | None) -> "
         if "host" in said and message.url.absolute:
             # The request line names the host, RFC 9112 3.2.2; nothing but a proxy could have written it there.
             del said["host"]
-        # Not aiohttp's own request and its clone(): that makes two of them, for a fifth more CPU time on a small one.
+        # Not aiohttp's own request and its clone(): that makes two of them for each.
         return web.Request(message, payload, protocol, writer, task, loop, **limits, **said)
 
     return make_request

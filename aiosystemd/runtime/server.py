@@ -25,8 +25,8 @@ LOG = logging.getLogger(__name__)
 CANCEL = 2.0
 """Seconds that a request has to end after the drain's deadline; aiohttp grants them before it cancels, and after."""
 
-LAST_RESORT = 10.0
-"""Seconds after the drain's deadline at which a process that still hangs ends itself."""
+LAST_RESORT = 9.0
+"""Seconds after the drain's deadline at which a process that still hangs ends itself, a second before systemd would."""
 
 
 class Server:
