@@ -24,7 +24,7 @@ demo: .venv/ready
 
 test: .venv/ready
 	@$(call packages,$(DEMO) $(TEST),warn)
-	$(BIN)/pytest --cov --cov-report=term $(ARGS)
+	$(BIN)/pytest $(or $(ARGS),--cov --cov-report=term)
 
 .venv/ready: pyproject.toml tests/requirements.txt
 	@$(call packages,$(BUILD),stop)

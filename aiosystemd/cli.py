@@ -41,6 +41,9 @@ def main() -> None:
     except ProblemsError as error:
         _report(error.problems)
         sys.exit(ExitCode.PROBLEMS)
+    except OSError as error:  # of what it prints on, such as a full disk; files have problems of their own
+        typer.secho(f"aiosystemd: {error.strerror}", err=True)
+        sys.exit(ExitCode.PROBLEMS)
     except KeyboardInterrupt:
         typer.secho("interrupted", err=True)
         sys.exit(130)

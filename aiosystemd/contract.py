@@ -20,5 +20,8 @@ PROXY_KEEPALIVE: Final = 5.0
 REQUEST_TIMEOUT: Final = 30.0
 """Seconds that the longest ordinary request may take."""
 
+CLEANUP_RESERVE: Final = 10.0
+"""Seconds between the end of the drain and SIGKILL: cancelled handlers get twice 2 s, clean-up hooks the rest."""
+
 ACCESS_LOG_FORMAT: Final = '%a %t "%r" %s %b "%{Referer}i" "%{User-Agent}i"'
 """aiohttp's own default, ``aiohttp.web_log.AccessLogger.LOG_FORMAT``."""

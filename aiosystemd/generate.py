@@ -65,6 +65,6 @@ def _checked(each: Build, host: Host) -> Iterator[Problem]:
     if each.deployment.service.directives or each.deployment.sandbox.max_exposure is not None:
         for verdict in verify(each.deployment, host, each.file.name):
             yield from verdict.problems
-            if not verdict.ran:
+            if not verdict.ran and verdict.checker.startswith("systemd"):
                 what = f"service.directives and sandbox.max_exposure are unchecked: {verdict}"
                 yield Problem(Location(str(each.file)), what, severity="warning")

@@ -25,7 +25,7 @@ from aiosystemd.rules import Violation, violations
 HOST_DIRECTORY = Path("/etc/aiosystemd")
 """Where the deployment files of a host live; ``NAME`` stands for ``NAME.toml`` in it."""
 
-MAX_SIZE = 1 << 20
+MAX_SIZE = 1 << 17
 """Bytes of a deployment file; more is a mistake, such as a log given by name."""
 
 MAX_DEPTH = 32
@@ -125,7 +125,7 @@ def _text(file: Path) -> str:
     if len(content) > MAX_SIZE:
         raise ProblemsError(Problem(Location(str(file)), f"larger than {MAX_SIZE} bytes"))
     try:
-        return content.decode()
+        return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         column = error.start - content.rfind(b"\n", 0, error.start)

@@ -39,9 +39,6 @@ from aiosystemd.values import (
     Variable,
 )
 
-CLEANUP_RESERVE = 10.0
-"""Seconds between the end of the drain and SIGKILL: cancelled handlers get twice 2 s, clean-up hooks the rest."""
-
 
 class Table(BaseModel):
     """A table of the deployment file: frozen, without conversions, unknown keys forbidden."""
@@ -77,7 +74,10 @@ class Service(Table):
     """Number of open files and connections an instance may have."""
     restart: Literal["always", "on-failure"] = "always"
     """When systemd starts an instance again that ended by itself."""
-    directives: dict[DirectiveName, DirectiveValue | int | bool | tuple[DirectiveValue, ...]] = {}
+    directives: dict[
+        DirectiveName,
+        DirectiveValue | Annotated[int, Field(ge=-(1 << 63), lt=1 << 63)] | bool | tuple[DirectiveValue, ...],
+    ] = {}
     """More directives of the ``[Service]`` section, in systemd's own syntax, such as ``Nice = 5``."""
 
 
@@ -260,7 +260,7 @@ class Deployment(Table):
     @property
     def stop(self) -> float:
         """Seconds from SIGTERM until SIGKILL (systemd.service(5), ``TimeoutStopSec=``)."""
-        return round(self.drain + CLEANUP_RESERVE, 3) if self.timeouts.stop is None else self.timeouts.stop
+        return round(self.drain + contract.CLEANUP_RESERVE, 3) if self.timeouts.stop is None else self.timeouts.stop
 
     @property
     def body_size(self) -> int:

@@ -17,8 +17,8 @@ def probe(systemd: int | None = None, nginx: tuple[int, ...] | None = None) -> H
     A program that is not installed counts as the oldest version supported.
     """
     return Host(
-        systemd=systemd or _systemd() or OLDEST_SYSTEMD,
-        nginx=nginx or _nginx() or OLDEST_NGINX,
+        systemd=systemd or max(systemd_version() or 0, OLDEST_SYSTEMD),
+        nginx=nginx or max(nginx_version() or (), OLDEST_NGINX),
         cpus=len(os.sched_getaffinity(0)),
         ipv6=Path("/proc/net/if_inet6").exists(),
     )
@@ -42,11 +42,13 @@ def _output(name: str, *arguments: str) -> str:
     return done.stdout + done.stderr
 
 
-def _systemd() -> int | None:
+def systemd_version() -> int | None:
+    """Return the version of this host's systemd, supported or not."""
     match = re.match(r"systemd (\d+)", _output("systemctl", "--version"))
-    return max(int(match[1]), OLDEST_SYSTEMD) if match else None
+    return int(match[1]) if match else None
 
 
-def _nginx() -> tuple[int, ...] | None:
+def nginx_version() -> tuple[int, ...] | None:
+    """Return the version of this host's nginx, supported or not."""
     match = re.search(r"nginx/(\d+)\.(\d+)\.(\d+)", _output("nginx", "-v"))
-    return max(tuple(map(int, match.groups())), OLDEST_NGINX) if match else None
+    return tuple(map(int, match.groups())) if match else None

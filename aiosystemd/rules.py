@@ -7,8 +7,8 @@ from ipaddress import ip_address
 from pathlib import PurePosixPath
 from typing import Literal
 
-from aiosystemd.contract import INSTANCE_VARIABLE
-from aiosystemd.model import CLEANUP_RESERVE, Deployment
+from aiosystemd.contract import CLEANUP_RESERVE, INSTANCE_VARIABLE
+from aiosystemd.model import Deployment
 from aiosystemd.values import MAX_ARG_STRLEN
 
 SUN_PATH = 107
@@ -120,7 +120,7 @@ _RESERVED_NAMES = frozenset(
     # Users and groups of a Debian system: systemd takes an existing one in place of a dynamic user, systemd.exec(5).
     "root daemon bin sys sync games man lp mail news uucp proxy www-data backup list irc nobody nogroup adm tty disk "
     "kmem dialout fax voice cdrom floppy tape sudo audio dip operator src shadow utmp video sasl plugdev staff users "
-    "input kvm render sgx messagebus polkitd sshd ntp postfix postgres mysql redis nginx haproxy "
+    "localhost input kvm render sgx messagebus polkitd sshd ntp postfix postgres mysql redis nginx haproxy "
     # Directories below /run and /var/lib that are not for an application.
     "private systemd dbus lock log udev user apt dpkg misc pam python ucf sudo initramfs credentials shm network "
     # Units of systemd that a unit of ours would take the place of: NAME@.service, NAME.target.
@@ -142,9 +142,9 @@ def _name_is_free(d: Deployment) -> Iterator[Violation]:
 @_rule
 def _identity(d: Deployment) -> Iterator[Violation]:
     for key, value in (("user", d.service.user), ("group", d.service.group)):
-        if value == "root":
+        if value in {"root", "nobody", "nogroup"}:
             hint = f"remove it: systemd makes a {key} for the application"
-            yield Violation((("service", key),), f"service.{key} is root", hint)
+            yield Violation((("service", key),), f"service.{key} is {value}", hint)
     if d.service.user is None and d.service.dynamic_user is False:
         concerns = (("service", "dynamic_user"), ("service", "user"))
         yield Violation(concerns, "no user is named", "set service.user")
@@ -288,6 +288,7 @@ _OWNED = {
     "RuntimeDirectory": "listen.directory; a service's runtime directory is deleted when it stops",
     "FileDescriptorStoreMax": "server: the runtime keeps its own",
     "ReadWritePaths": "sandbox.writable",
+    "ReadWriteDirectories": "sandbox.writable",
     "PrivateNetwork": "sandbox.network",
     "IPAddressAllow": "sandbox.addresses",
     "IPAddressDeny": "sandbox.addresses",

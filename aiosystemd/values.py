@@ -29,7 +29,7 @@ _CREDENTIAL: Final = re.compile(r"(?!\.\.?$)[A-Za-z0-9_.-]{1,255}")
 _HEADER: Final = re.compile(r"[A-Za-z0-9!#%&'*+.^_`|~-]+")
 _HOST: Final = re.compile(r"(?=.{1,253}$)(?:\*\.)?[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*")
 _MODE: Final = re.compile(r"0?[0-7]{3}")
-_LISTEN: Final = re.compile(r"(?:(?P<host>\*|[0-9.]+|\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+):)?(?P<port>[0-9]{1,5})")
+_LISTEN: Final = re.compile(r"(?:(?P<host>\*|[0-9.]+|\[[0-9A-Fa-f:.]+\]|localhost):)?(?P<port>[0-9]{1,5})")
 
 
 def refuse(what: str, hint: str = "") -> PydanticCustomError:

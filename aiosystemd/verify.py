@@ -16,7 +16,7 @@ from aiosystemd.export.nginx import site_path, standalone
 from aiosystemd.host import Host
 from aiosystemd.model import Deployment, Tls
 from aiosystemd.plan import plan, render
-from aiosystemd.probe import probe, program
+from aiosystemd.probe import nginx_version, program, systemd_version
 
 _TIMEOUT = 60
 """Seconds for one checker; none talks to the network or to a manager."""
@@ -52,7 +52,7 @@ def verify(deployment: Deployment, host: Host, source: str) -> Iterator[Verdict]
         apply.write(compare(tree, root))
         yield from _systemd(scratch, deployment.python, host, root)
         if deployment.proxy.kind == "nginx":
-            yield missing or _nginx(scratch, root)
+            yield missing or _nginx(scratch, host, root)
 
 
 def _for_scratch(d: Deployment, root: Path) -> tuple[Deployment, Verdict | None]:
@@ -107,7 +107,7 @@ def _run(*argv: str, **environment: str) -> subprocess.CompletedProcess[str]:
 
 def _systemd(d: Deployment, wanted: str, host: Host, root: Path) -> Iterator[Verdict]:
     analyze = program("systemd-analyze")
-    here = probe().systemd
+    here = systemd_version() or 0
     names = ("systemd-analyze verify", "systemd-analyze security")
     if analyze is None or here < host.systemd:
         note = "not installed" if analyze is None else f"systemd {here} here, {host.systemd} asked for"
@@ -158,10 +158,14 @@ def _exposure(d: Deployment, analyze: str, units: Path) -> Verdict:
     return Verdict("systemd-analyze security", problems, f"exposure {found}")
 
 
-def _nginx(d: Deployment, root: Path) -> Verdict:
+def _nginx(d: Deployment, host: Host, root: Path) -> Verdict:
     nginx = program("nginx")
     if nginx is None:
         return Verdict("nginx -t", note="not installed", ran=False)
+    here = nginx_version() or ()
+    if here < host.nginx:
+        versions = (".".join(map(str, version)) for version in (here, host.nginx))
+        return Verdict("nginx -t", note="nginx {} here, {} asked for".format(*versions), ran=False)
     configuration = root / "nginx.conf"
     site = PurePosixPath(root, site_path(d).relative_to("/"))
     apply.replace(configuration, standalone(site, PurePosixPath(root), None).render().encode(), 0o600)

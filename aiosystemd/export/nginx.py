@@ -6,7 +6,7 @@ from pathlib import PurePosixPath
 
 from aiosystemd.export import File, header, instance_names, proxy_target, tcp_address
 from aiosystemd.host import Host
-from aiosystemd.model import Deployment, Tls
+from aiosystemd.model import Deployment, Proxy, Tls
 from aiosystemd.render.nginx import Directive, Value, block, directive, entry, raw, render
 from aiosystemd.rules import location
 
@@ -42,18 +42,19 @@ def _site(d: Deployment, host: Host) -> Iterator[Directive]:
     yield _upstream(d, host)
     tls = d.proxy.tls
     if tls is None:
-        yield block("server", body=(*_listen(d, host, d.proxy.listen), *_server(d)))
+        yield block("server", body=(*_listen(d, host, d.proxy), *_server(d)))
         return
-    https = (*_listen(d, host, tls.listen, *_tls_parameters(host)), *_http2(host), *_tls(d, tls))
+    https = (*_listen(d, host, tls, *_tls_parameters(host)), *_http2(host), *_tls(d, tls))
     if tls.redirect:
-        yield block("server", body=(*_listen(d, host, d.proxy.listen), _names(d), _redirect(tls)))
+        yield block("server", body=(*_listen(d, host, d.proxy), _names(d), _redirect(tls)))
         yield block("server", body=(*https, *_server(d)))
     else:
-        yield block("server", body=(*_listen(d, host, d.proxy.listen), *https, *_server(d)))
+        yield block("server", body=(*_listen(d, host, d.proxy), *https, *_server(d)))
 
 
 def _variable(d: Deployment, name: str) -> str:
-    return f"${d.name.replace('-', '_')}_{name}"
+    # With a prefix: a deployment may be called like one of nginx's own variables begins.
+    return f"$aiosystemd_{d.name.replace('-', '_')}_{name}"
 
 
 def _maps(d: Deployment) -> Iterator[Directive]:
@@ -113,10 +114,12 @@ def _seconds(value: float) -> str:
     return f"{value:.0f}s" if value == int(value) else f"{value * 1000:.0f}ms"
 
 
-def _listen(d: Deployment, host: Host, addresses: tuple[str, ...], *parameters: Value) -> Iterator[Directive]:
+def _listen(d: Deployment, host: Host, table: Proxy | Tls, *parameters: Value) -> Iterator[Directive]:
     default = (raw("default_server"),) if d.proxy.default_server else ()
-    for address in addresses:
-        if host.ipv6 or not address.startswith("["):
+    # nginx does not start when it cannot open an address: without IPv6 the default ones of it are left out.
+    wanted = "listen" in table.model_fields_set
+    for address in table.listen:
+        if wanted or host.ipv6 or not address.startswith("["):
             yield directive("listen", address, *parameters, *default)
 
 

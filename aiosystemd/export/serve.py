@@ -20,10 +20,13 @@ def _options(d: Deployment) -> Iterator[str]:
     server = d.server
     yield f"--start={d.timeouts.start:g}"
     yield f"--drain={d.drain:g}"
+    yield f"--stop={d.stop:g}"
     # nginx looks at its timers after it has served what is ready: half a second more than it was told.
     yield f"--idle={d.idle + 0.5:g}"
     yield f"--keepalive={server.keepalive:g}"
     yield f"--backlog={d.listen.backlog}"
+    if d.instances == 1:
+        yield "--alone"
     if server.loop != "auto":
         yield f"--loop={server.loop}"
     if server.body_limit is not None:

@@ -6,6 +6,7 @@ import socket
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
+from threading import Event
 from typing import TYPE_CHECKING, NoReturn
 
 from aiosystemd.runtime import listening, sign
@@ -38,8 +39,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
 
 
+_asked_to_stop = Event()
+"""Set by the signal: a bare ``except:`` in what is imported may have eaten the exception."""
+
+
 def _stop(_: int, __: object) -> NoReturn:
     # Until the loop takes over. A long import is left by an exception, which also runs the user's own `finally`.
+    _asked_to_stop.set()
     raise Stopped
 
 
@@ -61,7 +67,7 @@ def _start(options: Options, notifier: Notifier) -> int:
             else:
                 sockets.append(stack.enter_context(listening.listener(fd, name)))
         _check_addresses(options, sockets, notifier)
-        marker = stack.enter_context(sign.Marker(notifier, mark, sockets))
+        marker = stack.enter_context(sign.Marker(notifier, mark, [] if options.alone else sockets))
         return _serve(options, sockets, notifier, marker.remove)
 
 
@@ -91,6 +97,8 @@ def _serve(
 
     prioritise_errors()
     loaded = importer.load(options.app, options.arguments)
+    if _asked_to_stop.is_set():
+        raise Stopped
     notifier.extend_start(options.start)
     with asyncio.Runner(loop_factory=_loop_factory(options.loop)) as runner:
         return runner.run(server.Server(options, sockets, notifier, on_ready).run(loaded))

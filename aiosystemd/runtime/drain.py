@@ -49,14 +49,14 @@ class Drain:
         self._draining = runner.app[DRAINING] = asyncio.Event()
         self._websockets: WeakSet[web.WebSocketResponse] = WeakSet()
         self._farewells: set[asyncio.Task[None]] = set()
-        # Last, so that it has the last word on the header. The root application's hooks also see the responses of
+        # The root application's hooks also see the responses of
         # sub-applications, HTTP exceptions, 404, files and streams.
         runner.app.on_response_prepare.append(self._mark)
 
     async def _mark(self, _: web.Request, response: web.StreamResponse) -> None:
         if isinstance(response, web.WebSocketResponse):
             self._websockets.add(response)
-        elif self._draining.is_set():
+        elif self._draining.is_set() and response.status != 101:  # noqa: PLR2004 (an upgrade keeps its connection)
             # The header makes the proxy forget the connection, force_close() makes aiohttp close it. aiohttp itself
             # does only the second, and a proxy may then send another request before it sees the end.
             response.headers["Connection"] = "close"
@@ -83,11 +83,11 @@ class Drain:
         self._draining.set()
         before = set(wait.connections())
         await wait.until(now + min(idle, seconds), before)
-        # 2. Accept no more; the kernel's queue stays with systemd. No request can arrive any more, and the
-        #    application is told so.
+        # 2. Accept no more; the kernel's queue stays with systemd. The proxy sends no request any more but on a
+        #    connection that it opened last, and the application is told to end what it has open itself.
         await _stop_listening(self._runner, listeners)
         await self._run_hooks(now + seconds)
-        # 3. What is left is requests still at work.
+        # 3. What is left is requests still at work, and idle connections of clients that are not the proxy.
         await wait.until(now + seconds)
         if left := len(wait.connections()):
             LOG.warning("the drain took too long: cutting connections, %d still busy or idle", left)
@@ -96,6 +96,8 @@ class Drain:
         try:
             async with asyncio.timeout_at(end):
                 await self._runner.shutdown()
+        except asyncio.CancelledError:
+            raise_if_cancelled()
         except Exception:
             # The requests still at work must not pay for it.
             self.failed = True
@@ -108,6 +110,16 @@ class Drain:
             task = asyncio.get_running_loop().create_task(_close(websocket, answer))
             self._farewells.add(task)
             task.add_done_callback(self._farewells.discard)
+
+
+def raise_if_cancelled() -> None:
+    """Raise again the CancelledError that is being handled, unless it is an application's own.
+
+    A hook that cancels a task of the application and awaits it lets that task's error out, which ends nothing here.
+    """
+    task = asyncio.current_task()
+    if task and task.cancelling():
+        raise  # noqa: PLE0704 (called where it is handled)
 
 
 class _Wait:
@@ -158,7 +170,8 @@ async def _turn() -> None:
 async def _close(websocket: web.WebSocketResponse, answer: float) -> None:
     # Not websocket.close(): from another task that ends the handler's receive() and then the connection, before the
     # peer has answered. After a bare Close frame the handler's own receive() gets the peer's answer and ends.
-    with suppress(ConnectionError):
+    # aiohttp 3.11 calls one prepared whose head is not written yet, and raises RuntimeError.
+    with suppress(ConnectionError, RuntimeError):
         await websocket.send_frame(WSCloseCode.SERVICE_RESTART.to_bytes(2, "big"), WSMsgType.CLOSE)
     await asyncio.sleep(answer)
     with suppress(TimeoutError, ConnectionError):

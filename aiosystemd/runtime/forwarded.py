@@ -86,6 +86,7 @@ def install(server: web.Server, trust: Trust, body_limit: int | None) -> None:
 def _factory(make: "_RequestFactory", trust: Trust, body_limit: int | None) -> "_RequestFactory":
     loop = asyncio.get_running_loop()
     limits: _Limits = {}
+    kind: list[type[web.BaseRequest]] = []
 
     def make_request(
         message: "RawRequestMessage",
@@ -94,15 +95,18 @@ def _factory(make: "_RequestFactory", trust: Trust, body_limit: int | None) -> "
         writer: AbstractStreamWriter,
         task: "asyncio.Task[None]",
     ) -> web.BaseRequest:
-        if not limits:
-            limits.update(_limits(make(message, payload, protocol, writer, task), body_limit))
+        if not kind:
+            # The first request tells what class and limits the application has.
+            sample = make(message, payload, protocol, writer, task)
+            limits.update(_limits(sample, body_limit))
+            kind.append(type(sample))
         # A request that could not be parsed has no headers.
         said = client(message.headers) if message.headers and trust(protocol) else _NOTHING
         if "host" in said and message.url.absolute:
             # The request line names the host, RFC 9112 3.2.2; nothing but a proxy could have written it there.
             del said["host"]
         # Not aiohttp's own request and its clone(): that makes two of them for each.
-        return web.Request(message, payload, protocol, writer, task, loop, **limits, **said)
+        return kind[0](message, payload, protocol, writer, task, loop, **limits, **said)
 
     return make_request
 

@@ -90,6 +90,8 @@ def _attribute(module: ModuleType, dotted: str) -> object:
         except AttributeError:
             where = f'module "{module.__name__}"' if found is module else f'{_a(found)} in "{module.__name__}"'
             raise StartError(f'{where} has no attribute "{name}"{_nearest(name, found)}') from None
+        except Exception as error:
+            raise StartError(f'"{name}" of {_a(found)} failed: {summary(error)}') from error
     return found
 
 

@@ -156,6 +156,8 @@ def _is_served(path: Path) -> bool:
 def _explained(address: str) -> Iterator[None]:
     try:
         yield
+    except UnicodeError as error:  # a host name that no name server could be asked for
+        raise StartError(f"cannot listen on {address}: {error}") from None
     except OSError as error:
         reason = "already served by another process" if error.errno == errno.EADDRINUSE else error.strerror or error
         raise StartError(f"cannot listen on {address}: {reason}") from None

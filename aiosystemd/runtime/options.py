@@ -12,6 +12,12 @@ from aiosystemd import contract
 
 PROGRAM: Final = "aiosystemd-serve"
 
+_LARGEST: Final = 2**31 - 1
+"""What listen(2) takes."""
+
+_LONGEST: Final = 604_800
+"""Seconds, a week."""
+
 DRAIN: Final = 40.0
 """Seconds from the stop signal to the end of the last connection."""
 
@@ -33,12 +39,14 @@ class Options:
     loop: Literal["auto", "asyncio", "uvloop"] = "auto"
     keepalive: float = contract.SERVER_KEEPALIVE
     drain: float = DRAIN
+    stop: float = DRAIN + contract.CLEANUP_RESERVE
     idle: float = contract.PROXY_KEEPALIVE + 0.5
     start: float = START
     access_log: Literal["off", "text", "journal"] = "off"
     access_log_format: str = contract.ACCESS_LOG_FORMAT
     forwarded_from: tuple[str, ...] = ()
     body_limit: int | None = None
+    alone: bool = False
 
     @property
     def own_address(self) -> bool:
@@ -86,6 +94,9 @@ def _add_application(parser: argparse.ArgumentParser) -> None:
         "arguments", metavar="ARGUMENT", nargs=argparse.REMAINDER, help="given to the function as a list"
     )
     parser.add_argument(
+        "--alone", action="store_true", help="no other instance could serve clients while this one cannot start"
+    )
+    parser.add_argument(
         "--loop", choices=["auto", "asyncio", "uvloop"], default="auto", help="event loop (%(default)s)"
     )
 
@@ -107,6 +118,7 @@ def _add_times(parser: argparse.ArgumentParser) -> None:
 
     add("--keepalive", contract.SERVER_KEEPALIVE, "close a connection that was idle for this long")
     add("--drain", DRAIN, "after a stop signal, close what is left after this long")
+    add("--stop", DRAIN + contract.CLEANUP_RESERVE, "after a stop signal, the process is killed after this long")
     add("--idle", contract.PROXY_KEEPALIVE + 0.5, "the proxy closes its idle connections within this time")
     add("--start", START, "time granted to each step of the start")
 
@@ -150,8 +162,8 @@ def _port(text: str) -> int:
 
 
 def _count(text: str) -> int:
-    if not (text.isascii() and text.isdigit()):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number")
+    if not (text.isascii() and text.isdigit() and int(text) <= _LARGEST):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of up to {_LARGEST}")
     return int(text)
 
 
@@ -160,8 +172,8 @@ def _seconds(text: str) -> float:
         seconds = float(text)
     except ValueError:
         seconds = math.nan
-    if not 0 <= seconds < math.inf:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds")
+    if not 0 <= seconds <= _LONGEST:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds of up to {_LONGEST}")
     return seconds
 
 

@@ -12,7 +12,7 @@ from typing import TypeVar
 from aiohttp import web
 
 from aiosystemd.runtime import access, forwarded, importer, listening, startup
-from aiosystemd.runtime.drain import Drain, Runner
+from aiosystemd.runtime.drain import Drain, Runner, raise_if_cancelled
 from aiosystemd.runtime.errors import StartError
 from aiosystemd.runtime.notify import Notifier
 from aiosystemd.runtime.options import PROGRAM, Options
@@ -25,8 +25,8 @@ LOG = logging.getLogger(__name__)
 CANCEL = 2.0
 """Seconds that a request has to end after the drain's deadline; aiohttp grants them before it cancels, and after."""
 
-LAST_RESORT = 9.0
-"""Seconds after the drain's deadline at which a process that still hangs ends itself, a second before systemd would."""
+LAST_RESORT = 1.0
+"""Seconds before systemd's ``TimeoutStopSec=`` at which a process that still hangs ends itself."""
 
 
 class Server:
@@ -134,7 +134,7 @@ class Server:
     async def _drain(self, drain: Drain) -> None:
         # Whatever the application does from here on, a loop that blocks or a thread that never ends: the stacks go to
         # stderr and the process ends, before systemd's own TimeoutStopSec= would kill it without a word.
-        faulthandler.dump_traceback_later(self._options.drain + LAST_RESORT, exit=True)
+        faulthandler.dump_traceback_later(max(self._options.stop - LAST_RESORT, self._options.drain), exit=True)
         # systemd.service(5): this begins the stop even if it was not systemd that sent the signal.
         self._notifier.send("STOPPING=1", "STATUS=Draining")
         self._own.remove_paths()
@@ -145,6 +145,8 @@ class Server:
         try:
             if self._runner:
                 await self._runner.cleanup()
+        except asyncio.CancelledError:
+            raise_if_cancelled()
         except Exception:
             LOG.exception("a clean-up hook failed")
             return False

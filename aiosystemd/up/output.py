@@ -36,8 +36,8 @@ class Output:
         try:
             sys.stdout.buffer.write(self._prefixes[name] + line + b"\n")
             sys.stdout.buffer.flush()
-        except BrokenPipeError:
-            # The reader of a pipeline got the same Ctrl-C, say. Nothing may be lost for that; only the text is.
+        except OSError:
+            # A reader that has gone, a terminal that was closed, a full disk. Only the text is lost for that.
             self.closed = True
             null = os.open(os.devnull, os.O_WRONLY)
             os.dup2(null, sys.stdout.fileno())

@@ -142,7 +142,8 @@ def test_successful_start_hangs_no_sign(instance: Instance) -> None:
         queued.get("/")
         server = instance.start("shop:app").ready()
         assert queued.response()
-        assert server.manager.messages.index(UNMARK) < len(server.manager.messages)
+        ready = next(number for number, text in enumerate(server.manager.messages) if text.startswith("READY=1"))
+        assert server.manager.messages.index(UNMARK) < ready
     server.signal()
     assert server.exit() == 0
     client = connect(instance.listener)
