@@ -309,6 +309,20 @@ def test_deadline_ends_what_never_ends(make_server: MakeServer) -> None:
     assert "cutting connections, 1 still" in server.errors
 
 
+def test_cancellation_that_a_hook_lets_out_cuts_no_request_and_is_no_failure(make_server: MakeServer) -> None:
+    server = make_server("--idle", "0.1", app="stubborn:app").ready()
+    with server.client() as client:
+        client.get("/slow")
+        server.saw("begun")
+        server.signal()
+        server.saw("cancelled")
+        server.release("release")
+        response = client.response()
+        assert response
+        assert response.body == b"slow"
+    assert server.exit() == 0
+
+
 def test_thread_that_never_ends_is_named_and_left(lab: Lab) -> None:
     """The interpreter joins its threads, so systemd would have to kill it without a word."""
     server = lab.run("--drain", "0.1", "--stop", "2", "starts:leaves_thread", listeners=[lab.unix()]).ready()

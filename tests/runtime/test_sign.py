@@ -110,6 +110,15 @@ def test_client_that_gives_up_leaves_the_sign_hanging(instance: Instance) -> Non
     assert places(instance.listener) == 0
 
 
+def test_instance_that_is_alone_hangs_no_sign(lab: Lab) -> None:
+    """Nobody else could serve its clients: they wait for the next start."""
+    listener = lab.unix()
+    broken = lab.run("--alone", "broken:app", listeners=[listener])
+    assert broken.exit() == 1
+    assert MARK not in broken.manager.messages
+    assert places(listener) > 1
+
+
 def test_killed_start_is_followed_by_sign(instance: Instance, lab: Lab) -> None:
     """A start that hangs is killed by systemd, and can do nothing about its clients."""
     killed = instance.start("starts:steps")

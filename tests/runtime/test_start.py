@@ -110,6 +110,14 @@ def test_stop_during_start_up_hook_is_clean(make_server: MakeServer) -> None:
     assert (server.lab / "closed").exists()
 
 
+def test_stop_during_import_is_not_forgotten_when_the_import_swallows_it(lab: Lab) -> None:
+    server = lab.run("stubborn:app", listeners=[lab.unix()], environment={"SWALLOW": "1"})
+    server.saw("importing")
+    server.signal()
+    assert server.exit() == 0
+    assert not any(message.startswith("READY=1") for message in server.manager.messages)
+
+
 def test_stop_during_import_is_clean(lab: Lab) -> None:
     server = lab.run("starts:blocks", listeners=[lab.unix()])
     server.saw("holding")
