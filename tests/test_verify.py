@@ -112,6 +112,17 @@ def test_a_checker_that_is_missing_is_said_to_be(monkeypatch: pytest.MonkeyPatch
     assert [(verdict.said, verdict.note) for verdict in verdicts()] == [("not run", "not installed")] * 3
 
 
+def test_the_longest_name_fits_what_nginx_hashes() -> None:
+    deployment = validated().model_copy(update={"name": "a" * 31})
+    assert [verdict.said for verdict in verify(deployment, HERE, "shop.toml")] == ["passed"] * 3
+
+
+@pytest.mark.parametrize("name", ["server", "remote", "proxy-protocol", "http"])
+def test_a_name_cannot_collide_with_a_variable_of_nginx(name: str) -> None:
+    deployment = validated().model_copy(update={"name": name})
+    assert [verdict.said for verdict in verify(deployment, HERE, "shop.toml")] == ["passed"] * 3
+
+
 def test_what_a_newer_nginx_only_warns_of_is_no_error() -> None:
     """``listen … http2`` is right before 1.25.1 and deprecated since."""
     more = 'proxy.tls = { certificate = "/nowhere/a.pem", key = "/nowhere/a.key" }\n'

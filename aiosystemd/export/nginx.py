@@ -53,8 +53,9 @@ def _site(d: Deployment, host: Host) -> Iterator[Directive]:
 
 
 def _variable(d: Deployment, name: str) -> str:
-    # With a prefix: a deployment may be called like one of nginx's own variables begins.
-    return f"$aiosystemd_{d.name.replace('-', '_')}_{name}"
+    # With a prefix, since a deployment may be called as one of nginx's own variables begins; a short one, since a name
+    # has 46 characters at most (variables_hash_bucket_size, 64 by default).
+    return f"$aio_{d.name.replace('-', '_')}_{name}"
 
 
 def _maps(d: Deployment) -> Iterator[Directive]:
