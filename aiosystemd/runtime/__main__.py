@@ -6,7 +6,6 @@ import socket
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
-from threading import Event
 from typing import TYPE_CHECKING, NoReturn
 
 from aiosystemd.runtime import listening, sign
@@ -39,13 +38,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
 
 
-_asked_to_stop = Event()
-"""Set by the signal: a bare ``except:`` in what is imported may have eaten the exception."""
+_stop_signals: list[int] = []
+"""Signals that came: a bare ``except:`` in what is imported may have eaten the exception. No lock, in a handler."""
 
 
-def _stop(_: int, __: object) -> NoReturn:
+def _stop(number: int, _: object) -> NoReturn:
     # Until the loop takes over. A long import is left by an exception, which also runs the user's own `finally`.
-    _asked_to_stop.set()
+    _stop_signals.append(number)
     raise Stopped
 
 
@@ -97,7 +96,7 @@ def _serve(
 
     prioritise_errors()
     loaded = importer.load(options.app, options.arguments)
-    if _asked_to_stop.is_set():
+    if _stop_signals:
         raise Stopped
     notifier.extend_start(options.start)
     with asyncio.Runner(loop_factory=_loop_factory(options.loop)) as runner:
