@@ -25,3 +25,9 @@ CLEANUP_RESERVE: Final = 10.0
 
 ACCESS_LOG_FORMAT: Final = '%a %t "%r" %s %b "%{Referer}i" "%{User-Agent}i"'
 """aiohttp's own default, ``aiohttp.web_log.AccessLogger.LOG_FORMAT``."""
+
+CONTROL: Final = "control"
+"""Name of the socket in ``$RUNTIME_DIRECTORY``, ``/run/NAME/INSTANCE``, on which an instance takes orders."""
+
+PREDECESSOR_VARIABLE: Final = "AIOSYSTEMD_PREDECESSOR"
+"""Environment variable that tells the new process of a reload which descriptor leads to the old one."""

@@ -2,12 +2,10 @@
 
 import re
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from ipaddress import ip_address
-from pathlib import PurePosixPath
-from typing import Literal
+from typing import Literal, NamedTuple
 
-from aiosystemd.contract import CLEANUP_RESERVE, INSTANCE_VARIABLE
+from aiosystemd.contract import CLEANUP_RESERVE, INSTANCE_VARIABLE, PREDECESSOR_VARIABLE
 from aiosystemd.model import Deployment
 from aiosystemd.values import MAX_ARG_STRLEN
 
@@ -20,8 +18,7 @@ HASHED_NAME = 46
 _KeyPath = tuple[str | int, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Violation:
+class Violation(NamedTuple):
     """A rule that does not hold, and the keys that it concerns, the one to point at first."""
 
     concerns: tuple[_KeyPath, ...]
@@ -154,7 +151,7 @@ def _identity(d: Deployment) -> Iterator[Violation]:
 
 
 def _is_under(path: str, *directories: str) -> bool:
-    return any(PurePosixPath(path).is_relative_to(directory) for directory in directories)
+    return any(f"{path}/".startswith(f"{directory}/") for directory in directories)
 
 
 def _read_paths(d: Deployment) -> Iterator[tuple[_KeyPath, str]]:
@@ -234,10 +231,26 @@ def _addresses_need_a_network(d: Deployment) -> Iterator[Violation]:
         yield Violation((("sandbox", "addresses"),), "addresses are allowed, but no network", hint)
 
 
-_RESERVED = re.compile(
-    rf"{INSTANCE_VARIABLE}|LISTEN_(?:FDS|PID|FDNAMES|PIDFDID)|NOTIFY_SOCKET|WATCHDOG_(?:PID|USEC)|MAINPID|FDSTORE"
+_PROCESS = 48 << 20
+"""Bytes of memory that a small application needs: aiohttp and uvloop alone are resident with 35 MiB."""
+
+
+@_rule
+def _memory_has_room_for_a_reload(d: Deployment) -> Iterator[Violation]:
+    limit = d.service.memory_max
+    if limit is not None and limit < 2 * _PROCESS:
+        what = (
+            f"{limit >> 20} MiB may be too little for a reload: the old and the new process run at once, and even a "
+            f"small application needs about {_PROCESS >> 20} MiB"
+        )
+        yield Violation((("service", "memory_max"),), what, f'raise it to "{2 * _PROCESS >> 20}M" or more', "warning")
+
+
+_RESERVED = (
+    rf"{INSTANCE_VARIABLE}|{PREDECESSOR_VARIABLE}|LISTEN_(?:FDS|PID|FDNAMES|PIDFDID)|NOTIFY_SOCKET"
+    r"|WATCHDOG_(?:PID|USEC)|MAINPID|FDSTORE"
 )
-_SECRET = re.compile(r"(?:^|_)(?:PASSWORD|PASSWD|SECRET|TOKEN|APIKEY|API_KEY|PRIVATE_KEY)(?:_|$)|_DSN$")
+_SENSITIVE = r"(?:^|_)(?:PASSWORD|PASSWD|SECRET|TOKEN|APIKEY|API_KEY|PRIVATE_KEY)(?:_|$)|_DSN$"
 
 
 @_rule
@@ -246,9 +259,9 @@ def _variables(d: Deployment) -> Iterator[Violation]:
         key = ("service", "environment", name)
         if len(f"{name}={value}".encode()) > MAX_ARG_STRLEN:
             yield Violation((key,), f"{name} is longer than {MAX_ARG_STRLEN} bytes", "put it into a file")
-        if _RESERVED.fullmatch(name):
+        if re.fullmatch(_RESERVED, name):
             yield Violation((key,), f"{name} is set by systemd or by the unit itself", "use another name")
-        elif _SECRET.search(name.upper()):
+        elif re.search(_SENSITIVE, name.upper()):
             hint = "use service.credentials, or service.environment_files"
             yield Violation((key,), f"{name} looks like a secret, and unit files are world-readable", hint, "warning")
 
@@ -263,6 +276,7 @@ def _directives_are_not_ours(d: Deployment) -> Iterator[Violation]:
 
 _OWNED = {
     "ExecStart": "app, python and arguments",
+    "ExecReload": "app, python and arguments: the runtime puts a new process in the place of the old",
     "Type": "server: the runtime speaks sd_notify(3)",
     "NotifyAccess": "server: only the main process notifies",
     "User": "service.user",
@@ -285,7 +299,11 @@ _OWNED = {
     "NonBlocking": "listen",
     "KillMode": "timeouts: the server gets SIGTERM and the time to drain, its own processes are left to it",
     "KillSignal": "timeouts: the runtime drains on SIGTERM",
-    "RuntimeDirectory": "listen.directory; a service's runtime directory is deleted when it stops",
+    "RuntimeDirectory": "sandbox.writable, or listen.directory for sockets; the service has one, for orders",
+    "RuntimeDirectoryMode": "sandbox.writable: only the service itself may give its instances orders",
+    "RuntimeDirectoryPreserve": "sandbox.writable: what a dead process took orders on must go with it",
+    "OOMPolicy": "service.memory_max: in a reload, one of two processes may be killed",
+    "PrivatePIDs": "server: a reload hands over to a process by its number",
     "FileDescriptorStoreMax": "server: the runtime keeps its own",
     "ReadWritePaths": "sandbox.writable",
     "ReadWriteDirectories": "sandbox.writable",

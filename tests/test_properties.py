@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from aiosystemd import load
 from aiosystemd.errors import Problem, ProblemsError
-from aiosystemd.export.serve import serve_command
+from aiosystemd.export.serve import reload_command, serve_command
 from aiosystemd.model import Deployment
 from aiosystemd.plan import plan, render
 from aiosystemd.probe import probe
@@ -114,9 +114,9 @@ def test_systemd_reads_what_was_written(datas: list[deployments.Data]) -> None:
 
 
 def _check_service(d: Deployment, read: dict[str, list[str]]) -> None:
-    (line,) = read["Command Line"]
     # The dump shows what will be executed after $$ has become $ at the start.
-    assert manager.split(line) == [word.replace("$", "$$") for word in serve_command(d)]
+    commands = [[word.replace("$", "$$") for word in command(d)] for command in (serve_command, reload_command)]
+    assert [manager.split(line) for line in read["Command Line"]] == commands
     variables = {"AIOSYSTEMD_INSTANCE": "an-instance", **d.service.environment}
     if d.dynamic_user:
         variables.setdefault("HOME", f"/var/lib/{d.name}")

@@ -1,9 +1,8 @@
 """What each file must say: a deployment and a host in, files out."""
 
-from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import PurePosixPath
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from aiosystemd.host import Host
 from aiosystemd.model import Deployment
@@ -16,8 +15,7 @@ class Content(Protocol):
         """Return the text of the file; the same structure gives the same text."""
 
 
-@dataclass(frozen=True, slots=True)
-class File:
+class File(NamedTuple):
     """A file to write: where it belongs on the target, and what it says."""
 
     path: PurePosixPath

@@ -1,4 +1,4 @@
-"""The command line of ``aiosystemd-serve`` for a deployment."""
+"""The command lines of ``aiosystemd-serve`` for a deployment."""
 
 from collections.abc import Iterator
 
@@ -12,8 +12,17 @@ def serve_command(d: Deployment) -> tuple[str, ...]:
 
     What decides whether a request is lost stands there even where it is the default; the rest is left out then.
     """
+    return (*_program(d), *_options(d), d.app, *d.arguments)
+
+
+def reload_command(d: Deployment) -> tuple[str, ...]:
+    """Return the words of ``ExecReload=``: what a start would run now, to take the place of what runs."""
+    return (*_program(d), "--reload", *_options(d), d.app, *d.arguments)
+
+
+def _program(d: Deployment) -> tuple[str, ...]:
     # python(1), -P: the working directory is not searched for aiosystemd itself, whatever modules it holds.
-    return (d.python, "-P", "-m", "aiosystemd.runtime", *_options(d), d.app, *d.arguments)
+    return (d.python, "-P", "-m", "aiosystemd.runtime")
 
 
 def _options(d: Deployment) -> Iterator[str]:

@@ -6,7 +6,7 @@ from pathlib import PurePosixPath
 from aiosystemd.contract import INSTANCE_VARIABLE
 from aiosystemd.export import File, header, instance_names, tcp_address
 from aiosystemd.export.sandbox import Directive, sandbox
-from aiosystemd.export.serve import serve_command
+from aiosystemd.export.serve import reload_command, serve_command
 from aiosystemd.export.targets import sockets_target, target, up_target
 from aiosystemd.host import Host
 from aiosystemd.model import Deployment
@@ -72,6 +72,8 @@ def _process(d: Deployment) -> Iterator[Directive]:
     yield "Type", raw("notify"), None
     yield "NotifyAccess", raw("main"), None
     yield "ExecStart", command(serve_command(d)), None
+    why = "Starts the new code beside the old, and ends when it serves, or fails; the old process serves until then."
+    yield "ExecReload", command(reload_command(d)), why
     if d.directory:
         yield "WorkingDirectory", path(d.directory), None
     yield "SyslogIdentifier", raw("%N"), None
@@ -97,6 +99,8 @@ def _identity(d: Deployment) -> Iterator[Directive]:
         yield "SupplementaryGroups", text(" ".join(d.service.groups)), None
     yield "StateDirectory", words([d.name]), None
     yield "StateDirectoryMode", raw("0700"), None
+    yield "RuntimeDirectory", raw(f"{d.name}/%i"), "Of the instance alone, where it takes orders, as for a reload."
+    yield "RuntimeDirectoryMode", raw("0700"), None
 
 
 def _life(d: Deployment) -> Iterator[Directive]:
@@ -115,7 +119,8 @@ def _limits(d: Deployment) -> Iterator[Directive]:
     service = d.service
     yield "LimitNOFILE", number(service.open_files), None
     if service.memory_max is not None:
-        yield "MemoryMax", size(service.memory_max), None
+        yield "MemoryMax", size(service.memory_max), "Two processes need room in a reload."
+    yield "OOMPolicy", raw("continue"), "Of two processes, or a process and its own ones, one may be killed alone."
     if service.cpu_quota is not None:
         yield "CPUQuota", raw(f"{service.cpu_quota}%"), None
     if service.tasks_max is not None:

@@ -1,6 +1,7 @@
 """``aiosystemd-serve``, or ``python -m aiosystemd.runtime``."""
 
 import faulthandler
+import os
 import signal
 import socket
 import sys
@@ -8,6 +9,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, NoReturn
 
+from aiosystemd import contract
 from aiosystemd.runtime import listening, sign
 from aiosystemd.runtime.errors import StartError, Stopped
 from aiosystemd.runtime.log import complain, prioritise_errors
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
 
+    from aiosystemd.runtime.predecessor import Predecessor
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Serve the application that ``argv`` (default: the command line) names; return the exit status.
@@ -29,12 +33,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         signal.signal(number, _stop)
     # systemd.service(5) WatchdogSec=: a blocked process gets SIGABRT, and its stack belongs in the journal.
     faulthandler.enable()
+    predecessor = _predecessor()
     options = parse(sys.argv[1:] if argv is None else argv)
     try:
-        return _run(options)
+        if options.reload:
+            return _reload()
+        return _run(options, predecessor)
     except StartError as error:
         cause = shown(error.__cause__) if error.__cause__ else ""
         complain(f"{cause}{PROGRAM}: {error}")
+        if predecessor:
+            predecessor.tell({"failed": str(error)})
         return 1
 
 
@@ -48,10 +57,26 @@ def _stop(number: int, _: object) -> NoReturn:
     raise Stopped
 
 
-def _run(options: Options) -> int:
-    notifier = Notifier()
+def _predecessor() -> "Predecessor | None":
+    """Return the process that started this one for a reload; None when systemd did."""
+    if contract.PREDECESSOR_VARIABLE not in os.environ:
+        return None
+    from aiosystemd.runtime.predecessor import Predecessor  # noqa: PLC0415
+
+    return Predecessor.meet()
+
+
+def _reload() -> int:
+    from aiosystemd.runtime.reload import reload  # noqa: PLC0415
+
+    reload()
+    return 0
+
+
+def _run(options: Options, predecessor: "Predecessor | None") -> int:
+    notifier = Notifier(muted=predecessor is not None)
     try:
-        return _start(options, notifier)
+        return _take_over(options, notifier, predecessor) if predecessor else _start(options, notifier)
     except StartError as error:
         notifier.status(str(error))
         raise
@@ -67,7 +92,14 @@ def _start(options: Options, notifier: Notifier) -> int:
                 sockets.append(stack.enter_context(listening.listener(fd, name)))
         _check_addresses(options, sockets, notifier)
         marker = stack.enter_context(sign.Marker(notifier, mark, [] if options.alone else sockets))
-        return _serve(options, sockets, notifier, marker.remove)
+        return _serve(options, sockets, notifier, None, marker.remove)
+
+
+def _take_over(options: Options, notifier: Notifier, predecessor: "Predecessor") -> int:
+    with ExitStack() as stack:
+        for sock in predecessor.sockets:
+            stack.enter_context(sock)
+        return _serve(options, predecessor.sockets, notifier, predecessor, lambda: None)
 
 
 def _check_addresses(options: Options, sockets: Sequence[socket.socket], notifier: Notifier) -> None:
@@ -81,7 +113,11 @@ def _check_addresses(options: Options, sockets: Sequence[socket.socket], notifie
 
 
 def _serve(
-    options: Options, sockets: Sequence[socket.socket], notifier: Notifier, on_ready: "Callable[[], None]"
+    options: Options,
+    sockets: Sequence[socket.socket],
+    notifier: Notifier,
+    predecessor: "Predecessor | None",
+    on_ready: "Callable[[], None]",
 ) -> int:
     notifier.status(f"Importing {options.app}")
     notifier.extend_start(options.start)
@@ -99,8 +135,10 @@ def _serve(
     if _stop_signals:
         raise Stopped
     notifier.extend_start(options.start)
+    if predecessor:
+        predecessor.tell({"step": True})
     with asyncio.Runner(loop_factory=_loop_factory(options.loop)) as runner:
-        return runner.run(server.Server(options, sockets, notifier, on_ready).run(loaded))
+        return runner.run(server.Server(options, sockets, notifier, predecessor, on_ready).run(loaded))
 
 
 def _loop_factory(name: str) -> "Callable[[], asyncio.AbstractEventLoop] | None":

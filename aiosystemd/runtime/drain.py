@@ -6,14 +6,15 @@ after a response that said ``Connection: close``, or after the proxy has closed 
 
 import asyncio
 import logging
-import socket
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable
 from contextlib import suppress
-from weakref import WeakSet
 
 from aiohttp import WSCloseCode, WSMsgType, web
 
 from aiosystemd.runtime import DRAINING
+from aiosystemd.runtime.responses import Responses
+from aiosystemd.runtime.sites import Sites
 
 LOG = logging.getLogger(__name__)
 
@@ -22,6 +23,12 @@ POLL = 0.02
 
 STATUS_EVERY = 1.0
 """Seconds between two reports to the service manager."""
+
+FAREWELLS = 5.0
+"""Seconds in which every websocket gets its Close frame: its client comes back, and not all are to come at once."""
+
+FAREWELLS_AT_ONCE = 4
+"""Websockets that get it in the same instant, even if fewer would do."""
 
 WEBSOCKET_ANSWER = 5.0
 """Longest time, in seconds, that the peer of a websocket has for its answer to a Close frame."""
@@ -41,51 +48,42 @@ class Runner(web.AppRunner):
 class Drain:
     """What one application needs so that it can be stopped without losing a request."""
 
-    def __init__(self, runner: Runner) -> None:
-        """Install the hooks in the runner's application, which must not be frozen yet."""
+    def __init__(self, runner: Runner, responses: Responses) -> None:
+        """Install the event `DRAINING` in the runner's application, which must not be frozen yet."""
         self._runner = runner
+        self._responses = responses
         self.failed = False
         """Whether a shutdown hook of the application raised or did not end."""
         self._draining = runner.app[DRAINING] = asyncio.Event()
-        self._websockets: WeakSet[web.WebSocketResponse] = WeakSet()
         self._farewells: set[asyncio.Task[None]] = set()
-        # The root application's hooks also see the responses of
-        # sub-applications, HTTP exceptions, 404, files and streams.
-        runner.app.on_response_prepare.append(self._mark)
-
-    async def _mark(self, _: web.Request, response: web.StreamResponse) -> None:
-        if isinstance(response, web.WebSocketResponse):
-            self._websockets.add(response)
-        elif self._draining.is_set() and response.status != 101:  # noqa: PLR2004 (an upgrade keeps its connection)
-            # The header makes the proxy forget the connection, force_close() makes aiohttp close it. aiohttp itself
-            # does only the second, and a proxy may then send another request before it sees the end.
-            response.headers["Connection"] = "close"
-            response.force_close()
 
     async def run(
-        self, listeners: Sequence[socket.socket], seconds: float, idle: float, report: Callable[[int], None]
+        self, sites: Sites, seconds: float, idle: float, report: Callable[[int], None], *, linger: bool
     ) -> None:
-        """Drain the connections of the runner, whose sites still listen; cancel this to end the wait.
+        """Drain the connections of the runner; cancel this to end the wait.
 
         Args:
-            listeners: the sockets of the runner's sites.
+            sites: the sockets that it still accepts on.
             seconds: the time after which whatever is left is given up.
             idle: seconds after which the proxy has closed its idle connections.
             report: told the number of connections, about once a second.
+            linger: whether nobody else accepts on these sockets meanwhile.
 
         """
         now = asyncio.get_running_loop().time()
-        wait = _Wait(self._runner, report, lambda: self._say_goodbye(min(WEBSOCKET_ANSWER, seconds / 2)))
+        wait = _Wait(self._runner, report, self._farewells_until(now + min(FAREWELLS, seconds / 2)))
         # 1. Each response from here on ends its connection, and handlers that stream for ever are asked to return.
         #    While connections from before are left, the proxy may still send on them: it has closed its idle ones
         #    within `idle`. New ones are accepted meanwhile: in the kernel's queue they would wait for the next
         #    process for as long as that takes, instead of for its start alone.
+        self._responses.closing = True
         self._draining.set()
-        before = set(wait.connections())
-        await wait.until(now + min(idle, seconds), before)
+        if not linger:
+            await sites.end()
+        await wait.until(now + min(idle, seconds), among=set(wait.connections()))
         # 2. Accept no more; the kernel's queue stays with systemd. The proxy sends no request any more but on a
         #    connection that it opened last, and the application is told to end what it has open itself.
-        await _stop_listening(self._runner, listeners)
+        await sites.end()
         await self._run_hooks(now + seconds)
         # 3. What is left is requests still at work, and idle connections of clients that are not the proxy.
         await wait.until(now + seconds)
@@ -103,13 +101,22 @@ class Drain:
             self.failed = True
             LOG.exception("a shutdown hook failed")
 
-    def _say_goodbye(self, answer: float) -> None:
-        """Send a Close frame to each websocket that has none yet; one may still be opened during the drain."""
-        for websocket in [each for each in self._websockets if each.prepared]:
-            self._websockets.discard(websocket)
-            task = asyncio.get_running_loop().create_task(_close(websocket, answer))
-            self._farewells.add(task)
-            task.add_done_callback(self._farewells.discard)
+    def _farewells_until(self, end: float) -> Callable[[], None]:
+        """Return what says good-bye to a part of the websockets each time, to all by the loop's time ``end``."""
+        loop = asyncio.get_running_loop()
+        answer = min(WEBSOCKET_ANSWER, end - loop.time())
+
+        def look() -> None:
+            # Also those that were opened during the drain; a task each, since a peer may take its time.
+            looks = max(1, (end - loop.time()) / POLL)
+            prepared = [websocket for websocket in self._responses.websockets if websocket.prepared]
+            for websocket in prepared[: max(FAREWELLS_AT_ONCE, math.ceil(len(prepared) / looks))]:
+                self._responses.websockets.discard(websocket)
+                task = loop.create_task(_close(websocket, answer))
+                self._farewells.add(task)
+                task.add_done_callback(self._farewells.discard)
+
+        return look
 
 
 def raise_if_cancelled() -> None:
@@ -146,25 +153,6 @@ class _Wait:
                 self._report(len(connections))
                 self._report_at = now + STATUS_EVERY
             await asyncio.sleep(POLL)
-
-
-async def _stop_listening(runner: Runner, listeners: Sequence[socket.socket]) -> None:
-    # A connection that was accepted becomes one of the server's some turns later: asyncio makes its transport in a task
-    # of its own, which schedules connection_made(). And asyncio drops it if its Server was closed meanwhile: so at
-    # first the loop only looks at the sockets no more. (uvloop does without both, and without a reader to remove.)
-    for listener in listeners:
-        asyncio.get_running_loop().remove_reader(listener)
-    await _turn()
-    # This closes our copies. shutdown(2) on an inherited listener would refuse clients for ever, in the next process
-    # as well.
-    for site in list(runner.sites):
-        await site.stop()
-    await _turn()
-
-
-async def _turn() -> None:
-    for _ in range(5):
-        await asyncio.sleep(0)
 
 
 async def _close(websocket: web.WebSocketResponse, answer: float) -> None:

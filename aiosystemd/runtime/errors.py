@@ -1,8 +1,12 @@
-"""What a start can fail with."""
+"""What a start and an order can fail with."""
 
 
 class StartError(Exception):
     """The server cannot start; the text is one line for a person, the cause (if any) the user's own exception."""
+
+
+class OrderError(Exception):
+    """An order, such as a reload, cannot be carried out; the text is one line for a person."""
 
 
 class Stopped(SystemExit):

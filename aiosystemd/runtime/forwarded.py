@@ -3,12 +3,13 @@
 import asyncio
 import ipaddress
 import re
-from collections.abc import Awaitable, Callable, Iterable
-from functools import lru_cache
+from collections.abc import Callable, Iterable
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Final, TypedDict
 
 from aiohttp import StreamReader, hdrs, web
 from aiohttp.abc import AbstractStreamWriter
+from propcache.api import under_cached_property as reify
 from yarl import URL
 
 if TYPE_CHECKING:
@@ -37,9 +38,6 @@ class _Limits(TypedDict, total=False):
     client_max_fields: int  # aiohttp >= 3.14
 
 
-_NOTHING: Final[_Said] = {}
-
-
 class Trust:
     """Decides whether the peer of a connection may speak for the client."""
 
@@ -62,12 +60,8 @@ class Trust:
     def __bool__(self) -> bool:
         return self._unix or self._has_networks
 
-    def __call__(self, protocol: web.RequestHandler) -> bool:
-        """Whether the connection of ``protocol`` comes from a trusted peer."""
-        transport = protocol.transport
-        if transport is None:
-            return False
-        peer = transport.get_extra_info("peername")
+    def __call__(self, peer: object) -> bool:
+        """Whether ``peer``, the "peername" of a connection's transport, is to be believed."""
         if isinstance(peer, tuple):
             return self._has_networks and self._trusted(peer[0])
         return self._unix and peer is not None
@@ -80,13 +74,12 @@ def install(server: web.Server, trust: Trust, body_limit: int | None) -> None:
     client too. Must be called before the first connection.
     """
     if trust or body_limit is not None:
-        server.request_factory = _factory(server.request_factory, trust, body_limit)
+        server.request_factory = _factory(server.request_factory, _request_class(trust), body_limit)
 
 
-def _factory(make: "_RequestFactory", trust: Trust, body_limit: int | None) -> "_RequestFactory":
+def _factory(make: "_RequestFactory", kind: type[web.Request], body_limit: int | None) -> "_RequestFactory":
     loop = asyncio.get_running_loop()
-    limits: _Limits = {}
-    kind: list[type[web.BaseRequest]] = []
+    known: list[Callable[..., web.BaseRequest]] = []
 
     def make_request(
         message: "RawRequestMessage",
@@ -95,20 +88,40 @@ def _factory(make: "_RequestFactory", trust: Trust, body_limit: int | None) -> "
         writer: AbstractStreamWriter,
         task: "asyncio.Task[None]",
     ) -> web.BaseRequest:
-        if not kind:
-            # The first request tells what class and limits the application has.
-            sample = make(message, payload, protocol, writer, task)
-            limits.update(_limits(sample, body_limit))
-            kind.append(type(sample))
-        # A request that could not be parsed has no headers.
-        said = client(message.headers) if message.headers and trust(protocol) else _NOTHING
-        if "host" in said and message.url.absolute:
-            # The request line names the host, RFC 9112 3.2.2; nothing but a proxy could have written it there.
-            del said["host"]
-        # Not aiohttp's own request and its clone(): that makes two of them for each.
-        return kind[0](message, payload, protocol, writer, task, loop, **limits, **said)
+        if not known:
+            # The first request tells what limits the application has.
+            limits = _limits(make(message, payload, protocol, writer, task), body_limit)
+            known.append(partial(kind, loop=loop, **limits))
+        return known[0](message, payload, protocol, writer, task)
 
     return make_request
+
+
+def _request_class(trust: Trust) -> type[web.Request]:
+    """Return a request that looks for the client when it is asked, which most handlers never do."""
+
+    class Request(web.Request):
+        @reify
+        def remote(self) -> str | None:
+            return self._said.get("remote") or super().remote
+
+        @reify
+        def scheme(self) -> str:
+            return self._said.get("scheme") or super().scheme
+
+        @reify
+        def host(self) -> str:
+            # The request line may name the host, RFC 9112 3.2.2; nothing but a proxy could have written it there.
+            absolute = self._message.url.absolute
+            return (not absolute and self._said.get("host")) or super().host
+
+        @reify
+        def _said(self) -> _Said:
+            # Not get_extra_info(): the access log is written when the client may have gone. And a request that could
+            # not be parsed has no headers.
+            return client(self.headers) if self.headers and trust(self._transport_peername) else {}
+
+    return Request
 
 
 def _limits(request: web.BaseRequest, body_limit: int | None) -> _Limits:
@@ -164,20 +177,3 @@ def _canonical(text: str) -> str:
         return ""
     # A scope ("%eth0") may hold anything and means nothing on another host.
     return "" if "%" in text else str(address)
-
-
-def unbuffered_streams(trust: Trust) -> Callable[[web.Request, web.StreamResponse], Awaitable[None]]:
-    """Return a hook that tells a trusted nginx to pass a streamed response on as it comes.
-
-    ngx_http_proxy_module, proxy_buffering: "Buffering can also be enabled or disabled by passing “yes” or “no” in the
-    “X-Accel-Buffering” response header field." So it may stay on for all others, where it frees this
-    process from slow clients.
-    """
-
-    async def mark(request: web.Request, response: web.StreamResponse) -> None:
-        if response.status == 101 or isinstance(response, web.Response | web.FileResponse):  # noqa: PLR2004
-            return
-        if "X-Accel-Buffering" not in response.headers and trust(request.protocol):
-            response.headers["X-Accel-Buffering"] = "no"
-
-    return mark

@@ -2,6 +2,7 @@
 
 import os
 import re
+import socket
 from collections.abc import Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Protocol
@@ -40,18 +41,28 @@ def daemon() -> _Daemon:
     return module
 
 
+_OF_THE_MAIN_PROCESS = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "CREDENTIALS_DIRECTORY", "JOURNAL_STREAM")
+"""Variables that systemd gives to the command of ``ExecStart=`` alone, or differently."""
+
+
 class Notifier:
     """Sends state to the service manager, or nowhere when there is none."""
 
-    def __init__(self) -> None:
-        """Find the service manager; raises `StartError` when there is one and systemd-python is missing."""
+    def __init__(self, *, muted: bool = False) -> None:
+        """Find the service manager; raises `StartError` when there is one and systemd-python is missing.
+
+        While it is ``muted``, it sends nothing: systemd.service(5) ``NotifyAccess=main`` logs what others send.
+        """
+        self.variables = {name: os.environ[name] for name in _OF_THE_MAIN_PROCESS if name in os.environ}
+        """What a process that takes this one's place needs in its environment."""
+        self.muted = muted
         self.active = bool(os.environ.get("NOTIFY_SOCKET"))
         self._notify = daemon().notify if self.active else None
         self._watchdog = _watchdog_interval()
 
     def send(self, *assignments: str, fds: Sequence[int] = ()) -> None:
         """Send ``NAME=value`` lines, whose values may hold anything: a line break cannot start another line."""
-        if self._notify is None:
+        if self._notify is None or self.muted:
             return
         message = "\n".join(_one_line(assignment) for assignment in assignments)
         try:
@@ -71,12 +82,28 @@ class Notifier:
         """Ask for ``seconds`` more until the next step of the start is done, sd_notify(3) EXTEND_TIMEOUT_USEC."""
         self.send(f"EXTEND_TIMEOUT_USEC={int(seconds * 1_000_000)}")
 
+    async def hand_over(self, pid: int) -> None:
+        """Name another process as the main one, and fall silent; return when systemd knows it.
+
+        sd_notify(3) BARRIER: the manager closes the descriptor when it has read everything that was sent before.
+        """
+        import asyncio  # noqa: PLC0415 (this module is loaded before it is certain that anything can be served)
+
+        self.send(f"MAINPID={pid}")
+        ours, theirs = socket.socketpair()
+        with ours:
+            with theirs:
+                self.send("BARRIER=1", fds=[theirs.fileno()])
+            self.muted = True
+            ours.setblocking(False)  # noqa: FBT003 (positional only)
+            await asyncio.get_running_loop().sock_recv(ours, 1)
+
     def keep_watchdog(self, loop: "asyncio.AbstractEventLoop") -> None:
         """Ping the watchdog from ``loop`` for as long as it turns, where systemd set ``WatchdogSec=``.
 
         A timer of the loop and no thread: a loop that is blocked must miss its ping, or the watchdog watches nothing.
         """
-        if self._watchdog:
+        if self._watchdog and not self.muted:
             self.send("WATCHDOG=1")
             loop.call_later(self._watchdog / _WATCHDOG_PARTS, self.keep_watchdog, loop)
 

@@ -47,6 +47,7 @@ class Options:
     forwarded_from: tuple[str, ...] = ()
     body_limit: int | None = None
     alone: bool = False
+    reload: bool = False
 
     @property
     def own_address(self) -> bool:
@@ -95,6 +96,11 @@ def _add_application(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--alone", action="store_true", help="no other instance could serve clients while this one cannot start"
+    )
+    parser.add_argument(
+        "--reload",
+        action="store_true",
+        help="for ExecReload=: replace the running process; wait for the outcome",
     )
     parser.add_argument(
         "--loop", choices=["auto", "asyncio", "uvloop"], default="auto", help="event loop (%(default)s)"

@@ -1,13 +1,16 @@
 """A service manager, a server in a process of its own, and clients that send byte by byte."""
 
+import array
 import os
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, Self
@@ -16,6 +19,8 @@ import pytest
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
+PYTHON = Path(sys.executable)
+RUNTIME = ["-W", "error", "-m", "aiosystemd.runtime"]
 PATIENCE = 30.0
 """Seconds after which something that must happen is taken not to happen; no measure of speed."""
 
@@ -37,21 +42,41 @@ class Manager:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.messages: list[str] = []
+        self.senders: list[int] = []
+        """Process id of the sender of each message."""
         self.descriptors: list[int] = []
+        self.slow = False
+        """Whether a BARRIER=1 waits until `catch_up` is called."""
+        self._barriers: list[int] = []
         self._seen = 0
         self._arrived = threading.Condition()
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
         self._socket.bind(str(path))
         self._thread = threading.Thread(target=self._read)
         self._thread.start()
 
     def _read(self) -> None:
         # An empty datagram, which sd_notify() never sends, ends the thread.
-        while (received := socket.recv_fds(self._socket, 65536, 8))[0]:
+        while (received := self._socket.recvmsg(65536, 1024, socket.MSG_CMSG_CLOEXEC))[0]:
+            message, control = received[0].decode(), {kind: data for _, kind, data in received[1]}
             with self._arrived:
-                self.messages.append(received[0].decode())
-                self.descriptors += received[1]
+                self.messages.append(message)
+                self.senders.append(struct.unpack("3i", control[socket.SCM_CREDENTIALS])[0])
+                fds = array.array("i", control.get(socket.SCM_RIGHTS, b""))
+                (self._barriers if message == "BARRIER=1" else self.descriptors).extend(fds)
                 self._arrived.notify_all()
+            if not self.slow:
+                self.catch_up()
+
+    def catch_up(self) -> None:
+        """Close the descriptors that came with BARRIER=1, sd_notify(3): all that was sent before is known."""
+        while self._barriers:
+            os.close(self._barriers.pop())
+
+    def sent_by(self, pid: int) -> list[str]:
+        """Return the messages of one process."""
+        return [message for message, sender in zip(self.messages, self.senders, strict=True) if sender == pid]
 
     def wait_for(self, text: str) -> list[str]:
         """Wait for a message that contains ``text``; return all since the last call, this one included."""
@@ -72,6 +97,7 @@ class Manager:
             end.sendto(b"", str(self.path))
         self._thread.join()
         self._socket.close()
+        self.catch_up()
         for fd in self.descriptors:
             os.close(fd)
 
@@ -152,12 +178,18 @@ class Client:
 class Server:
     """A server in a process of its own, and the manager that it reports to."""
 
-    process: subprocess.Popen[str]
+    process: subprocess.Popen[bytes]
     manager: Manager
     listeners: Sequence[socket.socket]
     lab: Path
     """A directory through which application and test talk."""
-    errors: str = field(default="", init=False)
+    stderr: Path
+    """Not a pipe, whose end comes with that of the last process: a reload leaves another one."""
+
+    @property
+    def errors(self) -> str:
+        """What was written to stderr so far."""
+        return self.stderr.read_text()
 
     @property
     def address(self) -> str | tuple[str, int]:
@@ -192,10 +224,26 @@ class Server:
         self.signal()
         self.manager.wait_for("STATUS=Draining: ")
 
+    def processes(self) -> set[int]:
+        """Return the processes that the server consists of, also those that are nobody's children any more."""
+        return set(_writers(self.stderr))
+
+    def kill(self) -> None:
+        """End all of them."""
+        while pids := self.processes():
+            for pid in pids:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+        self.process.kill()
+        self.process.wait()
+
     def exit(self) -> int:
         """Wait for the process and return its exit status; what it wrote to stderr is in `errors`."""
-        _, self.errors = self.process.communicate(timeout=PATIENCE)
-        return self.process.returncode
+        return self.process.wait(PATIENCE)
+
+    def said(self, text: str) -> None:
+        """Wait until ``text`` was written to stderr."""
+        eventually(lambda: text in self.errors)
 
     def messages_within(self, seconds: float) -> list[str]:
         """Return the messages that come within ``seconds``."""
@@ -216,6 +264,15 @@ class Server:
         """Return what the application has written to ``name``."""
         self.saw(name)
         return (self.lab / name).read_text()
+
+
+def _writers(file: Path) -> Iterator[int]:
+    """Return the processes whose stderr is ``file``."""
+    for path in Path("/proc").glob("[0-9]*"):
+        # What has ended has no descriptors any more, and readlink() fails.
+        with suppress(OSError):
+            if (path / "fd/2").readlink() == file:
+                yield int(path.name)
 
 
 class MakeServer(Protocol):
@@ -260,6 +317,7 @@ class Lab:
         cwd: Path = HERE / "apps",
         without: Sequence[str] = (),
         launcher: Sequence[str] = (),
+        python: Path = PYTHON,
         environment: Mapping[str, str] | None = None,
     ) -> Server:
         """Start ``aiosystemd-serve`` (or, with ``stock``, plain run_app) with what systemd would pass it.
@@ -267,29 +325,33 @@ class Lab:
         The modules ``without`` are as good as not installed; ``launcher`` is a command that executes the rest.
         """
         manager = self.manager()
-        variables = {name: value for name, value in os.environ.items() if name.startswith(("PATH", "COV", "LANG"))}
-        variables |= {"PYTHONPATH": self._python_path(without), "LAB": str(self.path), **(environment or {})}
+        variables = {**self.variables(without), **(environment or {})}
         if managed and not stock:
             variables["NOTIFY_SOCKET"] = str(manager.path)
         passed = [(each.fileno(), "shop.socket") for each in listeners] + list(descriptors)
-        program = [str(HERE / "stock.py")] if stock else ["-m", "aiosystemd.runtime"]
-        command = [sys.executable, "-W", "error", *program, *arguments]
+        program = ["-W", "error", str(HERE / "stock.py")] if stock else RUNTIME
+        command = [str(python), *program, *arguments]
         if passed:
             numbers = ",".join(str(fd) for fd, _ in passed)
             command = [sys.executable, "-I", "-S", str(HERE / "activate.py"), numbers, *command]
             variables["LISTEN_FDNAMES"] = ":".join(name for _, name in passed)
-        command = [*launcher, *command]
-        process = subprocess.Popen(
-            command,
-            cwd=cwd,
-            env=variables,
-            pass_fds=[fd for fd, _ in passed],
-            stdin=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        self.servers.append(Server(process, manager, listeners, self.path))
+        stderr = self.path / f"stderr{len(self.servers)}"
+        with stderr.open("a") as errors:
+            process = subprocess.Popen(
+                [*launcher, *command],
+                cwd=cwd,
+                env=variables,
+                pass_fds=[fd for fd, _ in passed],
+                stdin=subprocess.DEVNULL,
+                stderr=errors,
+            )
+        self.servers.append(Server(process, manager, listeners, self.path, stderr))
         return self.servers[-1]
+
+    def variables(self, without: Sequence[str] = ()) -> dict[str, str]:
+        """Return the environment that every program gets here."""
+        kept = {name: value for name, value in os.environ.items() if name.startswith(("PATH", "COV", "LANG"))}
+        return {**kept, "PYTHONPATH": self._python_path(without), "LAB": str(self.path)}
 
     def _python_path(self, without: Sequence[str]) -> str:
         if not without:
@@ -302,8 +364,7 @@ class Lab:
 
     def close(self) -> None:
         for server in self.servers:
-            server.process.kill()
-            server.process.communicate()
+            server.kill()
         for listener in self.listeners:
             listener.close()
         for manager in self.managers:

@@ -70,8 +70,7 @@ def test_journal_entry_has_a_field_for_each_part(lab: Lab) -> None:
         script = f'{_OWN_JOURNAL} && exec "$@"'
         launcher = [unshare, "--mount", "sh", "-c", script, str(journal)]
         server = lab.run(*options, launcher=launcher, managed=False, environment={"AIOSYSTEMD_INSTANCE": "3"})
-        assert server.process.stderr
-        assert "serving on" in server.process.stderr.readline()
+        server.said("serving on")
         with Client(str(path)) as client:
             client.get("/client?x=%0A1", "X-Forwarded-For: 192.0.2.7", "User-Agent: a\tb\xe9")
             assert client.response()

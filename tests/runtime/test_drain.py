@@ -14,6 +14,9 @@ import uvloop
 from aiohttp import web
 
 from aiosystemd.runtime.drain import Drain, Runner
+from aiosystemd.runtime.forwarded import Trust
+from aiosystemd.runtime.responses import Responses
+from aiosystemd.runtime.sites import Sites
 from tests.runtime.lab import Client, Lab, MakeServer, Response
 
 CLOSE_WITH_CODE = 0x88
@@ -225,14 +228,15 @@ def test_connection_accepted_in_the_last_turn_is_served(lab: Lab, loop: str) -> 
         app = web.Application()
         app.router.add_get("/", hello)
         runner = Runner(app, handle_signals=False)
-        drain = Drain(runner)
+        drain = Drain(runner, Responses(app, Trust(())))
         await runner.setup()
-        await web.SockSite(runner, listener, backlog=16).start()
+        sites = Sites(runner, [listener], backlog=16)
+        await sites.open()
         with Client(listener.getsockname()) as client:
             client.get("/", "Connection: close")
             await asyncio.sleep(0)  # the loop looks at the socket
             await asyncio.sleep(0)  # and accepts
-            await drain.run([listener], 10, 10, lambda _: None)
+            await drain.run(sites, 10, 10, lambda _: None, linger=True)
             await runner.cleanup()
             return client.exactly(12)
 

@@ -68,31 +68,31 @@ def test_ipv4_peer_of_socket_for_both_families_is_known(lab: Lab, loop: str) -> 
         assert json.loads(response.body) == CLIENT
 
 
-@pytest.mark.parametrize(
-    ("header", "changes"),
-    [
-        ("X-Forwarded-For: unix:", {}),
-        ("X-Forwarded-For: 192.0.2.7, unix:", {}),
-        ("X-Forwarded-For: 2001:DB8::1", {"remote": "2001:db8::1"}),
-        ("X-Forwarded-For: fe80::1%<script>", {}),
-        ("X-Forwarded-For: 192.0.2.7:80", {}),
-        ("X-Forwarded-For: 192.0.2.256", {}),
-        ("X-Forwarded-For: ,", {}),
-        ("X-Forwarded-For: " + "1" * 5000, {}),
-        ("X-Forwarded-For: 203.0.113.9\r\nX-Forwarded-For: 192.0.2.7", {"remote": "192.0.2.7"}),
-        ("X-Forwarded-Proto: HTTPS", {"scheme": "https", "url": "https://shop.example/client"}),
-        ("X-Forwarded-Proto: javascript", {}),
-        ("X-Forwarded-Host: evil.example/path", {}),
-        ("X-Forwarded-Host: evil.example:99999", {}),
-        ("X-Forwarded-Host: user@evil.example", {}),
-        ("X-Forwarded-Host: [::1", {}),
-        ("X-Forwarded-Host: ..", {}),
-        ("X-Forwarded-Host: [2001:db8::1]:80", {"host": "[2001:db8::1]:80", "url": "http://[2001:db8::1]/client"}),
-    ],
-)
-def test_malformed_value_is_ignored(lab: Lab, header: str, changes: dict[str, str]) -> None:
+ODD: dict[str, dict[str, str]] = {
+    "X-Forwarded-For: unix:": {},
+    "X-Forwarded-For: 192.0.2.7, unix:": {},
+    "X-Forwarded-For: 2001:DB8::1": {"remote": "2001:db8::1"},
+    "X-Forwarded-For: fe80::1%<script>": {},
+    "X-Forwarded-For: 192.0.2.7:80": {},
+    "X-Forwarded-For: 192.0.2.256": {},
+    "X-Forwarded-For: ,": {},
+    "X-Forwarded-For: " + "1" * 5000: {},
+    "X-Forwarded-For: 203.0.113.9\r\nX-Forwarded-For: 192.0.2.7": {"remote": "192.0.2.7"},
+    "X-Forwarded-Proto: HTTPS": {"scheme": "https", "url": "https://shop.example/client"},
+    "X-Forwarded-Proto: javascript": {},
+    "X-Forwarded-Host: evil.example/path": {},
+    "X-Forwarded-Host: evil.example:99999": {},
+    "X-Forwarded-Host: user@evil.example": {},
+    "X-Forwarded-Host: [::1": {},
+    "X-Forwarded-Host: ..": {},
+    "X-Forwarded-Host: [2001:db8::1]:80": {"host": "[2001:db8::1]:80", "url": "http://[2001:db8::1]/client"},
+}
+
+
+def test_malformed_value_is_ignored(lab: Lab) -> None:
     server = lab.run("--forwarded-from", "unix", "shop:app", listeners=[lab.unix()]).ready()
-    assert seen(server, header) == NOBODY | changes
+    for header, changes in ODD.items():
+        assert seen(server, header) == NOBODY | changes, header
     server.signal()
     assert server.exit() == 0
     assert server.errors == ""

@@ -248,8 +248,8 @@ def test_own_tcp_port(lab: Lab, loop: str) -> None:
 def test_address_is_shown_to_a_person(lab: Lab) -> None:
     path = lab.path / "own.sock"
     server = lab.run("--path", str(path), "shop:app", managed=False)
-    assert server.process.stderr
-    assert server.process.stderr.readline() == f"aiosystemd-serve: serving on {path}\n"
+    server.said("\n")
+    assert server.errors == f"aiosystemd-serve: serving on {path}\n"
     server.signal()
     assert server.exit() == 0
 
@@ -328,8 +328,7 @@ def test_missing_libraries_are_named(lab: Lab) -> None:
 
 def test_systemd_python_is_not_needed_by_hand(lab: Lab) -> None:
     server = lab.run("--path", str(lab.path / "own"), "shop:app", managed=False, without=("systemd", "uvloop"))
-    assert server.process.stderr
-    assert "serving on" in server.process.stderr.readline()
+    server.said("serving on")
     server.signal()
     assert server.exit() == 0
 
