@@ -14,53 +14,65 @@ from aiosystemd.errors import Location, Problem, ProblemsError
 def write(changes: tuple[Change, ...]) -> None:
     """Write what differs; a file that would not change is not touched, a foreign one is kept as a copy.
 
-    Raises ProblemsError, with every file written so far complete and the others as they were.
+    Each file is on the disk under a name of its own before the first one takes its place, so a full disk changes
+    nothing. Raises ProblemsError, with every file replaced so far complete and the others as they were.
     """
-    for change in changes:
-        if change.kind == "unchanged":
-            continue
-        try:
-            if change.kind == "foreign":
-                _keep(change.path)
-            replace(change.path, change.wanted.content, change.wanted.mode)
-        except OSError as error:
-            raise ProblemsError(_problem(change.path, error)) from None
+    with contextlib.ExitStack() as stack:
+        ready = []
+        for change in changes:
+            if change.kind != "unchanged":
+                with _reported(change.path):
+                    new = _temporary(change.path, change.wanted.content, change.wanted.mode)
+                    ready.append((change, stack.enter_context(new)))
+        # After the last one was written: the file system commits them together, not one by one.
+        for change, temporary in ready:
+            with _reported(change.path):
+                _sync(temporary)
+        for change, temporary in ready:
+            with _reported(change.path):
+                if change.kind == "foreign":
+                    _keep(change.path)
+                temporary.replace(change.path)
+    for directory in dict.fromkeys(change.path.parent for change, _ in ready):
+        with _reported(directory):
+            _sync(directory)
 
 
 def replace(path: Path, content: bytes, mode: int) -> None:
     """Make ``path`` hold ``content``: whole or not at all, even when the power fails (rename(2), fsync(2))."""
+    with _temporary(path, content, mode) as temporary:
+        _sync(temporary)
+        temporary.replace(path)
+    _sync(path.parent)
+
+
+@contextlib.contextmanager
+def _temporary(path: Path, content: bytes, mode: int) -> Iterator[Path]:
+    """Write a file beside ``path``, and remove it afterwards unless it has been moved there."""
     _make_directory(path.parent)
-    with _temporary(path) as (descriptor, temporary):
+    # The same directory, or rename(2) could cross file systems; a leading dot and no .conf, or nginx would read it.
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".aiosystemd-new")
+    try:
         with os.fdopen(descriptor, "wb") as stream:
             stream.write(content)
             os.fchmod(stream.fileno(), mode)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(path)
-    _sync_directory(path.parent)
+        yield Path(name)
+    finally:
+        Path(name).unlink(missing_ok=True)
 
 
 def _make_directory(path: Path) -> None:
     # 0755 whatever the umask: the tree is copied over the host's with its modes, that of /etc among them.
-    missing = [each for each in (path, *path.parents) if not each.exists()]
+    missing = list(itertools.takewhile(lambda each: not each.exists(), (path, *path.parents)))
     for each in reversed(missing):
         with contextlib.suppress(FileExistsError):
             each.mkdir()
             each.chmod(0o755)
 
 
-@contextlib.contextmanager
-def _temporary(path: Path) -> Iterator[tuple[int, Path]]:
-    # The same directory, or rename(2) could cross file systems; a leading dot and no .conf, or nginx would read it.
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".aiosystemd-new")
-    try:
-        yield descriptor, Path(name)
-    finally:
-        Path(name).unlink(missing_ok=True)
-
-
-def _sync_directory(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+def _sync(path: Path) -> None:
+    """Wait until a file, or a directory's names, are on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
@@ -75,6 +87,10 @@ def _keep(path: Path) -> None:
             return
 
 
-def _problem(path: Path, error: OSError) -> Problem:
-    hint = "run it as root, or choose another --output" if isinstance(error, PermissionError) else ""
-    return Problem(Location(str(path)), f"cannot be written: {error.strerror}", hint)
+@contextlib.contextmanager
+def _reported(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        hint = "run it as root, or choose another --output" if isinstance(error, PermissionError) else ""
+        raise ProblemsError(Problem(Location(str(path)), f"cannot be written: {error.strerror}", hint)) from None

@@ -1,8 +1,8 @@
 """The stages in their order: FILE → Source → Deployment → Plan → Tree, and the checkers' word on it."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from aiosystemd.errors import Location, Problem, ProblemsError
 from aiosystemd.export import tcp_address
@@ -13,8 +13,7 @@ from aiosystemd.plan import Plan, Tree, plan, render
 from aiosystemd.render.text import Unrepresentable
 
 
-@dataclass(frozen=True, slots=True)
-class Build:
+class Build(NamedTuple):
     """One deployment file and all that follows from it."""
 
     file: Path
@@ -22,6 +21,11 @@ class Build:
     plan: Plan
     tree: Tree
     warnings: tuple[Problem, ...] = ()
+
+    def command(self, verb: str) -> tuple[str, ...]:
+        """Return the words of an ``aiosystemd`` command for this deployment."""
+        name = self.deployment.name
+        return ("aiosystemd", verb, name if find(name) == self.file else str(self.file))
 
 
 def build(name_or_file: str, host: Host) -> Build:

@@ -2,10 +2,9 @@
 
 import errno
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from stat import S_IMODE, S_ISDIR, S_ISREG
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from aiosystemd.errors import Location, Problem, ProblemsError
 from aiosystemd.export import MARK
@@ -14,8 +13,7 @@ from aiosystemd.plan import Rendered, Tree
 _VENDOR_UNITS = ("usr/local/lib/systemd/system", "usr/lib/systemd/system", "lib/systemd/system")
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(NamedTuple):
     """What writing one file of the tree means on this disk."""
 
     path: Path
@@ -35,10 +33,11 @@ def compare(tree: Tree, root: Path) -> tuple[Change, ...]:
     """
     problems: list[Problem] = []
     changes = []
+    vendors = [directory for directory in (root / each for each in _VENDOR_UNITS) if directory.is_dir()]
     for path, wanted in tree.items():
         target = root / path.relative_to("/")
         try:
-            problems.extend(_shadowed(path, root))
+            problems.extend(_shadowed(path, target, vendors))
             changes.append(Change(target, _kind(target, wanted), wanted))
         except OSError as error:
             problems.append(Problem(Location(str(target)), f"cannot be compared: {error.strerror}"))
@@ -70,11 +69,11 @@ def _kind(target: Path, wanted: Rendered) -> Literal["create", "update", "unchan
     return "update" if MARK.encode() in content.partition(b"\n")[0] else "foreign"
 
 
-def _shadowed(path: PurePosixPath, root: Path) -> Iterator[Problem]:
+def _shadowed(path: PurePosixPath, target: Path, vendors: list[Path]) -> Iterator[Problem]:
     # systemd.unit(5): a unit in /etc/systemd/system takes the place of the vendor's unit of that name.
     if path.parent == PurePosixPath("/etc/systemd/system"):
-        for vendor in (root / directory / path.name for directory in _VENDOR_UNITS):
+        for vendor in (directory / path.name for directory in vendors):
             if vendor.is_file() and MARK.encode() not in vendor.read_bytes().partition(b"\n")[0]:
-                what = f"would be replaced by {root / path.relative_to('/')}"
+                what = f"would be replaced by {target}"
                 yield Problem(Location(str(vendor)), what, "choose another name for the deployment")
                 break

@@ -1,8 +1,9 @@
 """Deployment files → changed files under a root, all of them or none."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
+from typing import NamedTuple
 
 from aiosystemd import apply
 from aiosystemd.build import Build, build_all
@@ -10,11 +11,9 @@ from aiosystemd.compare import Change, compare, foreign
 from aiosystemd.errors import Location, Problem, ProblemsError
 from aiosystemd.host import Host
 from aiosystemd.plan import Action
-from aiosystemd.verify import verify
 
 
-@dataclass(frozen=True, slots=True)
-class Generated:
+class Generated(NamedTuple):
     """What was written, what to do next, and what to think about."""
 
     changes: tuple[Change, ...]
@@ -28,41 +27,41 @@ def generate_all(names_or_files: Iterable[str], host: Host, root: Path, *, force
     Raises ProblemsError, before anything is written, with all that is wrong.
     """
     builds = build_all(names_or_files, host)
-    changes = tuple(change for each in builds for change in compare(each.tree, root))
+    compared = [compare(each.tree, root) for each in builds]
+    changes = tuple(chain.from_iterable(compared))
     said = [problem for each in builds for problem in _checked(each, host)]
     problems = [*(p for p in said if p.severity == "error"), *(() if force else foreign(changes))]
     if problems:
         raise ProblemsError(*problems)
     apply.write(changes)
-    steps = (step for each in builds for step in _steps(each, changes)) if _is_live(root, changes) else ()
+    live = root.resolve() == Path("/")
+    steps = chain.from_iterable(map(_steps, builds, compared)) if live else ()
     warnings = (*(w for each in builds for w in each.warnings), *(p for p in said if p.severity == "warning"))
     return Generated(changes, tuple(dict.fromkeys(steps)), warnings)
 
 
 def _steps(each: Build, changes: tuple[Change, ...]) -> Iterator[Action]:
-    """Yield the plan's actions, with the restart that changed units need in its place."""
+    """Yield the plan's actions that the changes call for, with the restart that changed units need in its place."""
     name = each.deployment.name
-    updated = {
-        change.path.suffix for change in changes if change.kind == "update" and change.path.name.startswith(f"{name}@")
-    }
-    for action in each.plan.actions:
-        yield action
+    changed = {path: kind for path, (_, kind, _) in zip(each.tree, changes, strict=True) if kind != "unchanged"}
+    updated = {path.suffix for path, kind in changed.items() if kind == "update" and path.name.startswith(f"{name}@")}
+    for action in each.plan.actions if changed else ():
+        if action.file is None or action.file in changed:
+            yield action
         if "daemon-reload" not in action.argv:
             continue
         if ".socket" in updated:
             # systemd.socket(5): a socket's options are applied when it starts, and its service goes with it.
             yield Action(("systemctl", "restart", f"{name}@*.socket"), "open the sockets anew, their services too")
         elif ".service" in updated:
-            yield Action(("systemctl", "restart", f"{name}@*.service"), "use the new unit; requests wait")
-
-
-def _is_live(root: Path, changes: tuple[Change, ...]) -> bool:
-    return root.resolve() == Path("/") and any(change.kind != "unchanged" for change in changes)
+            yield Action(each.command("rollout"), "use the new unit, instance by instance")
 
 
 def _checked(each: Build, host: Host) -> Iterator[Problem]:
     # Everything else is right by construction; only systemd knows all directives, and what a sandbox is worth.
     if each.deployment.service.directives or each.deployment.sandbox.max_exposure is not None:
+        from aiosystemd.verify import verify  # noqa: PLC0415 (most deployments need none of it)
+
         for verdict in verify(each.deployment, host, each.file.name):
             yield from verdict.problems
             if not verdict.ran and verdict.checker.startswith("systemd"):

@@ -4,6 +4,10 @@ A ``Deployment`` holds only what the user wrote; figures that follow from it are
 written once, here: the JSON Schema and the man page are made from them.
 """
 
+import ast
+import inspect
+from collections.abc import Iterator
+from itertools import pairwise
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -43,7 +47,7 @@ from aiosystemd.values import (
 class Table(BaseModel):
     """A table of the deployment file: frozen, without conversions, unknown keys forbidden."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
 class Service(Table):
@@ -65,7 +69,8 @@ class Service(Table):
     credentials: dict[Credential, CredentialPath] = {}
     """Secrets by name: systemd passes each file as ``$CREDENTIALS_DIRECTORY/NAME``, readable by the instance only."""
     memory_max: Size | None = None
-    """Memory at which the kernel kills the instance, in bytes or as in ``"512M"``."""
+    """Memory at which the kernel kills a process of the instance, in bytes or as in ``"512M"``. In a reload the old
+    and the new process run at once, so it must have room for two."""
     cpu_quota: Annotated[int, Field(gt=0, le=100_000)] | None = None
     """Share of one CPU an instance may use, in percent; 150 is one and a half CPUs."""
     tasks_max: Annotated[int, Field(gt=0, le=4_194_304)] | None = None
@@ -270,8 +275,25 @@ class Deployment(Table):
 
 def json_schema() -> dict[str, Any]:
     """Return the JSON Schema of the deployment file."""
+    schema = Deployment.model_json_schema()
+    written = {table.__name__: table for table in Table.__subclasses__()}
+    for name, table in {Deployment.__name__: schema, **schema["$defs"]}.items():
+        for key, description in descriptions(written[name]):
+            table["properties"][key]["description"] = description
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
-        **Deployment.model_json_schema(),
+        **schema,
         "title": "aiosystemd deployment file",
     }
+
+
+def descriptions(table: type[Table]) -> Iterator[tuple[str, str]]:
+    """Yield each key of ``table`` and its description, the string below it.
+
+    Not ``use_attribute_docstrings``, which reads them whenever this module is imported: 20 ms of every command.
+    """
+    [body] = (node.body for node in ast.parse(inspect.getsource(table)).body if isinstance(node, ast.ClassDef))
+    for key, below in pairwise(body):
+        match key, below:
+            case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(text))):
+                yield name, inspect.cleandoc(text)

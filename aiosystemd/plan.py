@@ -17,6 +17,8 @@ class Action:
 
     argv: tuple[str, ...]
     why: str
+    file: PurePosixPath | None = None
+    """The file that calls for it when it has changed; without one, any does."""
 
     def describe(self) -> str:
         """Return the command as a person would type it."""
@@ -58,16 +60,13 @@ def render(plan: Plan) -> Tree:
 
 
 def _actions(d: Deployment, paths: set[PurePosixPath]) -> tuple[Action, ...]:
-    actions = []
-    if users.sysusers_path(d) in paths:
-        actions.append(Action(("systemd-sysusers", users.sysusers_path(d).name), "create the user"))
-    if users.tmpfiles_path(d) in paths:
-        actions.append(
-            Action(("systemd-tmpfiles", "--create", users.tmpfiles_path(d).name), "create writable directories")
-        )
-    actions.append(Action(("systemctl", "daemon-reload"), "read the units"))
-    actions.append(Action(("systemctl", "enable", "--now", f"{d.name}.target"), "start, now and at boot"))
-    if d.proxy.kind == "nginx":
-        actions.append(Action(("nginx", "-t"), "is it right beside the other sites?"))
-        actions.append(Action(("systemctl", "reload", "nginx"), "read the site"))
-    return tuple(actions)
+    sysusers, tmpfiles, site = users.sysusers_path(d), users.tmpfiles_path(d), nginx.site_path(d)
+    actions = (
+        Action(("systemd-sysusers", sysusers.name), "create the user", sysusers),
+        Action(("systemd-tmpfiles", "--create", tmpfiles.name), "create writable directories", tmpfiles),
+        Action(("systemctl", "daemon-reload"), "read the units"),
+        Action(("systemctl", "enable", "--now", f"{d.name}.target"), "start, now and at boot"),
+        Action(("nginx", "-t"), "is it right beside the other sites?", site),
+        Action(("systemctl", "reload", "nginx"), "read the site", site),
+    )
+    return tuple(action for action in actions if action.file is None or action.file in paths)

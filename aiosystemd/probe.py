@@ -4,11 +4,16 @@ import os
 import re
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeAlias
 
 from aiosystemd.host import OLDEST_NGINX, OLDEST_SYSTEMD, Host
 
 _SBIN = "/usr/local/sbin:/usr/sbin:/sbin"
+
+_PATIENCE = 10.0
+"""Seconds for a program to say its version."""
 
 
 def probe(systemd: int | None = None, nginx: tuple[int, ...] | None = None) -> Host:
@@ -16,12 +21,23 @@ def probe(systemd: int | None = None, nginx: tuple[int, ...] | None = None) -> H
 
     A program that is not installed counts as the oldest version supported.
     """
-    return Host(
-        systemd=systemd or max(systemd_version() or 0, OLDEST_SYSTEMD),
-        nginx=nginx or max(nginx_version() or (), OLDEST_NGINX),
-        cpus=len(os.sched_getaffinity(0)),
-        ipv6=Path("/proc/net/if_inet6").exists(),
-    )
+    return start(systemd, nginx)()
+
+
+def start(systemd: int | None = None, nginx: tuple[int, ...] | None = None) -> Callable[[], Host]:
+    """Begin what ``probe`` does, and return what ends it: the programs asked run while something else is done."""
+    asked_systemd = None if systemd else _ask_systemd()
+    asked_nginx = None if nginx else _ask_nginx()
+
+    def host() -> Host:
+        return Host(
+            systemd=systemd or max(_systemd(asked_systemd) or 0, OLDEST_SYSTEMD),
+            nginx=nginx or max(_nginx(asked_nginx) or (), OLDEST_NGINX),
+            cpus=len(os.sched_getaffinity(0)),
+            ipv6=Path("/proc/net/if_inet6").exists(),
+        )
+
+    return host
 
 
 def program(name: str) -> str | None:
@@ -29,26 +45,55 @@ def program(name: str) -> str | None:
     return shutil.which(name, path=f"{os.environ.get('PATH', os.defpath)}:{_SBIN}")
 
 
-def _output(name: str, *arguments: str) -> str:
-    path = program(name)
-    if path is None:
-        return ""
-    try:
-        done = subprocess.run(
-            [path, *arguments], capture_output=True, text=True, errors="replace", timeout=10, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return done.stdout + done.stderr
-
-
 def systemd_version() -> int | None:
     """Return the version of this host's systemd, supported or not."""
-    match = re.match(r"systemd (\d+)", _output("systemctl", "--version"))
-    return int(match[1]) if match else None
+    return _systemd(_ask_systemd())
 
 
 def nginx_version() -> tuple[int, ...] | None:
     """Return the version of this host's nginx, supported or not."""
-    match = re.search(r"nginx/(\d+)\.(\d+)\.(\d+)", _output("nginx", "-v"))
+    return _nginx(_ask_nginx())
+
+
+_Asked: TypeAlias = subprocess.Popen[str] | None
+
+
+def _ask_systemd() -> _Asked:
+    return _ask("systemctl", "--version")
+
+
+def _systemd(asked: _Asked) -> int | None:
+    match = re.match(r"systemd (\d+)", _answer(asked))
+    return int(match[1]) if match else None
+
+
+def _ask_nginx() -> _Asked:
+    return _ask("nginx", "-v")
+
+
+def _nginx(asked: _Asked) -> tuple[int, ...] | None:
+    match = re.search(r"nginx/(\d+)\.(\d+)\.(\d+)", _answer(asked))
     return tuple(map(int, match.groups())) if match else None
+
+
+def _ask(name: str, *arguments: str) -> _Asked:
+    path = program(name)
+    if path is None:
+        return None
+    try:
+        return subprocess.Popen(
+            [path, *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
+        )
+    except OSError:
+        return None
+
+
+def _answer(asked: _Asked) -> str:
+    if asked is None:
+        return ""
+    with asked:
+        try:
+            return asked.communicate(timeout=_PATIENCE)[0]
+        except subprocess.TimeoutExpired:
+            asked.kill()
+            return ""

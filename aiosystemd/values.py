@@ -2,7 +2,6 @@
 
 import ipaddress
 import re
-import unicodedata
 from collections.abc import Callable
 from pathlib import PurePosixPath
 from typing import Annotated, Any, Final
@@ -20,16 +19,19 @@ MAX_SHOWN: Final = 60
 """Characters of a wrong value that an error message repeats."""
 
 _UNITS: Final = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
-_SIZE: Final = re.compile(r"(\d{1,15}) ?([KMGT]?)(?:i?B)?")
-_NAME: Final = re.compile(r"[a-z][a-z0-9_-]{0,30}")
-_USER: Final = re.compile(r"[a-z_][a-z0-9_-]{0,30}")
-_VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_DIRECTIVE: Final = re.compile(r"[A-Z][A-Za-z0-9]*")
-_CREDENTIAL: Final = re.compile(r"(?!\.\.?$)[A-Za-z0-9_.-]{1,255}")
-_HEADER: Final = re.compile(r"[A-Za-z0-9!#%&'*+.^_`|~-]+")
-_HOST: Final = re.compile(r"(?=.{1,253}$)(?:\*\.)?[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*")
-_MODE: Final = re.compile(r"0?[0-7]{3}")
-_LISTEN: Final = re.compile(r"(?:(?P<host>\*|[0-9.]+|\[[0-9A-Fa-f:.]+\]|localhost):)?(?P<port>[0-9]{1,5})")
+# Patterns as text: re compiles one when a file needs it, and most files need two or three.
+_SIZE: Final = r"(\d{1,15}) ?([KMGT]?)(?:i?B)?"
+_NAME: Final = r"[a-z][a-z0-9_-]{0,30}"
+_USER: Final = r"[a-z_][a-z0-9_-]{0,30}"
+_VARIABLE: Final = r"[A-Za-z_][A-Za-z0-9_]*"
+_DIRECTIVE: Final = r"[A-Z][A-Za-z0-9]*"
+_CREDENTIAL: Final = r"(?!\.\.?$)[A-Za-z0-9_.-]{1,255}"
+_HEADER: Final = r"[A-Za-z0-9!#%&'*+.^_`|~-]+"
+_HOST: Final = r"(?=.{1,253}$)(?:\*\.)?[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*"
+_MODE: Final = r"0?[0-7]{3}"
+_LISTEN: Final = r"(?:(?P<host>\*|[0-9.]+|\[[0-9A-Fa-f:.]+\]|localhost):)?(?P<port>[0-9]{1,5})"
+
+_CONTROL: Final = r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]"  # Unicode's Cc, Zl, Zp and Cs
 
 
 def refuse(what: str, hint: str = "") -> PydanticCustomError:
@@ -39,7 +41,7 @@ def refuse(what: str, hint: str = "") -> PydanticCustomError:
 
 def control_character(text: str) -> str | None:
     """Return the first control character or line separator of ``text``, by its code point, or None."""
-    return _first(text, lambda char: unicodedata.category(char) in {"Cc", "Zl", "Zp", "Cs"})
+    return _first(text, lambda char: re.match(_CONTROL, char) is not None)
 
 
 def _noncharacter(text: str) -> str | None:
@@ -48,6 +50,8 @@ def _noncharacter(text: str) -> str | None:
 
 
 def _first(text: str, matches: Callable[[str], bool]) -> str | None:
+    if text.isprintable():  # none that is asked for is
+        return None
     return next((f"U+{ord(char):04X}" for char in text if matches(char)), None)
 
 
@@ -138,7 +142,7 @@ def _app(text: str) -> str:
 
 def _size(value: Any) -> Any:  # noqa: ANN401 (a validator that runs before the type is known)
     if isinstance(value, str):
-        match = _SIZE.fullmatch(value.strip())
+        match = re.fullmatch(_SIZE, value.strip())
         if match is None:
             raise refuse(f"{_shown(value)} is not a size", 'a number of bytes, or as in "512M" or "2GiB"')
         return int(match[1]) * _UNITS[match[2]]
@@ -146,7 +150,7 @@ def _size(value: Any) -> Any:  # noqa: ANN401 (a validator that runs before the 
 
 
 def _listen(text: str) -> str:
-    match = _LISTEN.fullmatch(text)
+    match = re.fullmatch(_LISTEN, text)
     if match is None or not 0 < int(match["port"]) < 1 << 16:
         raise refuse(f"{_shown(text)} is not an address to listen on", 'as in "80", "[::]:80" or "192.0.2.1:8080"')
     if (host := match["host"]) and (host[0] == "[" or host.replace(".", "").isdigit()):
@@ -200,9 +204,9 @@ def _environment_value(text: str) -> str:
     return _argument(text)
 
 
-def _matching(pattern: re.Pattern[str], what: str, hint: str) -> AfterValidator:
+def _matching(pattern: str, what: str, hint: str) -> AfterValidator:
     def check(text: str) -> str:
-        if not pattern.fullmatch(text):
+        if not re.fullmatch(pattern, text):
             raise refuse(f"{_shown(text)} is not {what}", hint)
         return text
 
@@ -224,7 +228,7 @@ Size = Annotated[
     int,
     BeforeValidator(_size),
     Field(gt=0, le=1 << 50),
-    WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 1}, {"type": "string", "pattern": _SIZE.pattern}]}),
+    WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 1}, {"type": "string", "pattern": _SIZE}]}),
 ]
 ListenAddress = Annotated[str, AfterValidator(_listen)]
 Address = Annotated[str, AfterValidator(_address)]

@@ -1,6 +1,5 @@
 """Strategies for deployment files, made from the model itself so that no key is forgotten."""
 
-import re
 from collections.abc import Callable
 from types import NoneType, UnionType
 from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin, get_type_hints
@@ -29,7 +28,7 @@ def _after(start: str, forbidden: str = "") -> Strategy:
     return _lines.map(lambda text: start + text.translate(table).strip())
 
 
-def _pattern(pattern: re.Pattern[str]) -> Strategy:
+def _pattern(pattern: str) -> Strategy:
     return st.from_regex(pattern, fullmatch=True)
 
 

@@ -1,6 +1,8 @@
 """Writing: whole files or none, nothing of others', nothing left behind."""
 
+import errno
 import os
+import re
 import signal
 import stat
 import subprocess
@@ -214,21 +216,59 @@ def tiny(tmp_path: Path) -> Iterator[Path]:
 def test_a_full_disk_leaves_the_old_files(tiny: Path) -> None:
     write(tree(b"old\n"), tiny)
     before = written(tiny)
-    problem = refusal({**tree(b"old\n", "shop@.service"), **tree(b"x" * 100_000, "shop@.socket")}, tiny)
+    problem = refusal({**tree(b"new\n", "shop@.service"), **tree(b"x" * 100_000, "shop@.socket")}, tiny)
     assert problem.what == "cannot be written: No space left on device"
     assert problem.at.file == str(tiny / "etc/systemd/system/shop@.socket")
     assert written(tiny) == before
 
 
+def test_nothing_is_replaced_before_everything_is_on_the_disk(
+    root: Path, units: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tree(b"old\n"), root)
+    before = written(root)
+    synced = iter([None])
+
+    def fsync(_: int) -> None:
+        if next(synced, "failure") is not None:
+            raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    problem = refusal(tree(b"new\n"), root)
+    assert (problem.at.file, problem.what) == (str(units / "shop@.socket"), "cannot be written: Input/output error")
+    assert written(root) == before
+
+
 def test_a_failure_leaves_the_files_before_it_whole(root: Path, units: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(tree(b"old\n"), root)
-    changes = compare(tree(b"new\n"), root)
-    synced = iter([None, None])
-    monkeypatch.setattr(os, "fsync", lambda _: next(synced))
+    rename = Path.replace
 
-    with pytest.raises(StopIteration):
-        apply.write(changes)
+    def replace(self: Path, target: Path) -> Path:
+        if target.suffix == ".socket":
+            raise OSError(errno.EIO, "Input/output error")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "replace", replace)
+    assert refusal(tree(b"new\n"), root).at.file == str(units / "shop@.socket")
     assert written(units) == {"shop@.service": HEAD + b"new\n", "shop@.socket": HEAD + b"old\n"}
+
+
+def test_files_and_the_names_of_all_are_synced(root: Path, units: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[str] = []
+    fsync = os.fsync
+
+    def recorded(descriptor: int) -> None:
+        synced.append(str(Path(f"/proc/self/fd/{descriptor}").readlink()))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", recorded)
+    write(tree(), root)
+    *files, directory = synced
+    assert directory == str(units)
+    assert [re.sub(r"^\.|\.[^.]+\.aiosystemd-new$", "", Path(file).name) for file in files] == [
+        "shop@.service",
+        "shop@.socket",
+    ]
 
 
 _BUSY = """

@@ -1,16 +1,14 @@
 """Reading a deployment file: what is accepted, and what cannot even be read."""
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import BaseModel
 
 from aiosystemd import load
 from aiosystemd.errors import Location, Problem, ProblemsError
-from aiosystemd.model import Deployment, Table
+from aiosystemd.model import Deployment, Table, descriptions
 from tests.test_golden import CASES, UNITS
 from tests.unprivileged import unprivileged
 
@@ -215,11 +213,8 @@ def test_a_closed_directory_holds_no_name(tmp_path: Path) -> None:
 
 
 def test_every_field_is_described() -> None:
-    def undescribed(model: type[BaseModel]) -> Iterator[str]:
-        for name, info in model.model_fields.items():
-            if table := load._table(info.annotation):
-                yield from undescribed(table)
-            elif not info.description:
-                yield f"{model.__name__}.{name}"
-
-    assert list(undescribed(Deployment)) == []
+    for table in Table.__subclasses__():
+        described = dict(descriptions(table))
+        plain = [name for name, info in table.model_fields.items() if not load._table(info.annotation)]
+        assert [name for name in plain if not described.get(name)] == [], table
+        assert set(described) <= set(table.model_fields)

@@ -95,3 +95,17 @@ def test_an_administrators_program_is_found_without_its_directory_in_the_path(mo
     assert program("nginx") == (nginx if re.match(r"(/usr(/local)?)?/sbin/", nginx) else None)
     monkeypatch.delenv("PATH")
     assert program("sh")
+
+
+def test_both_programs_are_asked_at_once(fakes: Path) -> None:
+    os.mkfifo(fakes / "fifo")
+    # Neither end of a fifo opens before the other one does.
+    install(fakes, "systemctl", f"echo > {fakes}/fifo; echo systemd 255")
+    install(fakes, "nginx", f"read line < {fakes}/fifo; echo nginx/1.26.3 >&2")
+    assert (probe().systemd, probe().nginx) == (255, (1, 26, 3))
+
+
+def test_a_program_that_hangs_counts_as_the_oldest(fakes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("aiosystemd.probe._PATIENCE", 0.1)
+    install(fakes, "systemctl", "echo systemd 255; while :; do :; done")
+    assert probe().systemd == OLDEST_SYSTEMD

@@ -58,7 +58,7 @@ def test_an_unknown_directive_is_reported_with_file_and_line() -> None:
     assert "Nonsense" in problem.what
 
 
-@pytest.mark.parametrize("directive", ["Nice = 50", 'OOMPolicy = "never"', 'Slice = "a b"', "ReadOnlyPaths = ['a']"])
+@pytest.mark.parametrize("directive", ["Nice = 50", 'KeyringMode = "public"', 'Slice = "a b"', "ReadOnlyPaths = ['a']"])
 def test_a_value_that_systemd_ignores_is_a_problem(directive: str) -> None:
     (problem,) = problems(f"service.directives = {{ {directive} }}\n")
     assert problem.at.file == "/etc/systemd/system/shop@.service"

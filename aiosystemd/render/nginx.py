@@ -8,7 +8,7 @@ tuple joins them: ``directive("proxy_pass", ("http://", upstream, raw("$uri")))`
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from aiosystemd.render.text import Unrepresentable, comment_lines, is_control, is_unicode, visible
 
@@ -19,7 +19,7 @@ TOKEN_MAX: Final = 4094
 
 INDENT: Final = " " * 4
 
-_ESCAPES: Final = {"\\": r"\\", '"': r"\"", "\t": r"\t", "\n": r"\n", "\r": r"\r"}
+_ESCAPES: Final = str.maketrans({"\\": r"\\", '"': r"\"", "\t": r"\t", "\n": r"\n", "\r": r"\r"})
 _PLAIN: Final = re.compile(r"[A-Za-z0-9_./:=@,+%$~^*?!|()<>&\[\]-]+")
 
 _NO_VARIABLES: Final = frozenset(
@@ -46,8 +46,7 @@ Part: TypeAlias = str | Value
 Argument: TypeAlias = Part | tuple[Part, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Directive:
+class Directive(NamedTuple):
     """One directive; ``block`` is what stands between its braces, ``None`` for one that ends with ``;``."""
 
     name: str
@@ -58,7 +57,7 @@ class Directive:
 
 def raw(spelling: str) -> Value:
     """Return text that this program wrote itself, variables and quotes included, as it stands."""
-    if any(is_control(char) for char in spelling):
+    if not spelling.isprintable() and any(map(is_control, spelling)):
         raise Unrepresentable(f"{_shown(spelling)} has a control character")
     return Value(spelling)
 
@@ -150,21 +149,27 @@ def _spell(parts: tuple[Part, ...]) -> str:
 
 
 def _escape(literal: str) -> str:
-    return "".join(_ESCAPES.get(char, char) for char in literal)
+    return literal.translate(_ESCAPES)
 
 
 def _check_literal(literal: str, name: str) -> None:
-    where = f"{_shown(literal)} in {name}"
+    for flaw in _flaws(literal, name):
+        raise Unrepresentable(f"{_shown(literal)} in {name} {flaw}")
+
+
+def _flaws(literal: str, name: str) -> Iterator[str]:
     if "$" in literal and name not in _NO_VARIABLES:
-        raise Unrepresentable(f"{where} has a $, which nginx takes for a variable and cannot escape")
-    if any(is_control(char) and char not in _ESCAPES for char in literal):
-        raise Unrepresentable(f"{where} has a control character that nginx has no escape for")
-    if name in _HEADERS and any(char in "\r\n" for char in literal):
-        raise Unrepresentable(f"{where} has a line end, which would start another header")
+        yield "has a $, which nginx takes for a variable and cannot escape"
     if name == "include" and any(char in "*?[" for char in literal):
-        raise Unrepresentable(f"{where} has a wildcard, which nginx expands")
+        yield "has a wildcard, which nginx expands"
+    if literal.isprintable():
+        return
+    if any(is_control(char) and ord(char) not in _ESCAPES for char in literal):
+        yield "has a control character that nginx has no escape for"
+    if name in _HEADERS and any(char in "\r\n" for char in literal):
+        yield "has a line end, which would start another header"
     if not all(map(is_unicode, literal)):
-        raise Unrepresentable(f"{where} has half a surrogate pair, which is no UTF-8")
+        yield "has half a surrogate pair, which is no UTF-8"
 
 
 def _shown(literal: str) -> str:

@@ -23,6 +23,8 @@ def is_unicode(char: str) -> bool:
 
 def visible(text: str) -> str:
     r"""Return ``text`` with whatever could end a line or fool a terminal spelt as an escape, ``\n`` for one."""
+    if text.isprintable():
+        return text
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 
@@ -32,5 +34,7 @@ def comment_lines(text: str, *, indent: str = "") -> Iterator[str]:
     It must: nginx takes a comment of more than 4096 bytes in one line for an argument that is too long.
     """
     width = COMMENT_WIDTH - len(f"{indent}# ")
-    for line in textwrap.wrap(visible(text), width, break_on_hyphens=False) or [""]:
+    shown = visible(text)
+    lines = [shown] if len(shown) <= width else textwrap.wrap(shown, width, break_on_hyphens=False)
+    for line in lines or [""]:
         yield f"{indent}# {line}".rstrip()

@@ -256,6 +256,8 @@ def _double_percent(literal: str) -> str:
 
 
 def _escape_controls(literal: str) -> str:
+    if literal.isprintable():
+        return literal
     if "\0" in literal:
         raise Unrepresentable(f"{_shown(literal)} has a NUL, which no argument or variable can carry")
     return "".join(f"\\x{ord(char):02x}" if is_control(char) else char for char in literal)
@@ -273,15 +275,19 @@ def _check_length(item: Word, limit: int, what: str) -> None:
 
 def _check_line(line: str) -> None:
     """Refuse what no line of a unit file can carry to its directive."""
-    shown = _shown(line)
     if line != line.strip(_WHITE):
-        raise Unrepresentable(f"{shown} begins or ends with white space, which systemd strips")
-    if any(is_control(char) and char != "\t" for char in line):
-        raise Unrepresentable(f"{shown} has a line end or control character, which this directive cannot carry")
-    if not all(map(_is_character, line)):
-        raise Unrepresentable(f"{shown} has a code point that is no character; systemd ignores such a line")
+        raise Unrepresentable(f"{_shown(line)} begins or ends with white space, which systemd strips")
+    if not line.isprintable():
+        _check_characters(line)
     if (len(line) - len(line.rstrip("\\"))) % 2:
-        raise Unrepresentable(f"{shown} ends with a backslash, which would swallow the next line")
+        raise Unrepresentable(f"{_shown(line)} ends with a backslash, which would swallow the next line")
+
+
+def _check_characters(line: str) -> None:
+    if any(is_control(char) and char != "\t" for char in line):
+        raise Unrepresentable(f"{_shown(line)} has a line end or control character, which this directive cannot carry")
+    if not all(map(_is_character, line)):
+        raise Unrepresentable(f"{_shown(line)} has a code point that is no character; systemd ignores such a line")
 
 
 def _is_character(char: str) -> bool:
