@@ -1,7 +1,8 @@
 # make demo   an aiohttp application on four socket-activated instances behind nginx, here and now
 # make test   everything that is claimed, proved: linters, units, real systemd in containers
+# make bench  aiosystemd beside what a user would pick instead; ARGS=throughput measures that part alone
 #
-# Both set up what they need: Debian packages when run by root, and a virtual environment in .venv.
+# All set up what they need: Debian packages when run by root, and a virtual environment in .venv.
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -10,7 +11,7 @@ BUILD := python3-venv python3-dev gcc libc6-dev pkgconf libsystemd-dev
 DEMO := nginx-light openssl systemd
 TEST := git mmdebstrap systemd-container debian-archive-keyring
 
-.PHONY: demo test clean
+.PHONY: demo test bench clean
 
 demo: .venv/ready
 	@$(call packages,$(DEMO),warn)
@@ -25,6 +26,10 @@ demo: .venv/ready
 test: .venv/ready
 	@$(call packages,$(DEMO) $(TEST),warn)
 	$(BIN)/pytest $(or $(ARGS),--cov --cov-report=term)
+
+bench: .venv/ready
+	@$(call packages,$(TEST),stop)
+	$(BIN)/python -m benchmarks.run $(ARGS)
 
 .venv/ready: pyproject.toml tests/requirements.txt
 	@$(call packages,$(BUILD),stop)

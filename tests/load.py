@@ -3,7 +3,7 @@
     python3 load.py [--clients N] [--size BYTES] [--count N] [--unix PATH] [--host NAME] [--port N] [--expect TEXT]
 
 Half of the requests are GETs, half are POSTs to an echo of a body of random bytes (with ``--post ''`` none are), on
-kept-alive connections. It ends
+kept-alive connections (with ``--close`` each on one of its own). It ends
 after ``--count`` requests, at SIGTERM or when its standard input is closed, and prints one JSON object (see `Report`);
 a line on standard input makes it print one of what happened so far.
 Only the standard library is used, so that any machine with Python 3.11 can run it.
@@ -36,6 +36,8 @@ class Target:
     """Body that each GET must be answered with; None: any."""
     size: int = 2000
     """Bytes in the body of a POST."""
+    close: bool = False
+    """Whether the client closes the connection after each answer."""
     timeout: float = 60.0
     """Seconds for one request, connecting included."""
 
@@ -109,7 +111,7 @@ class Client:
         status, *lines = head.rstrip().split("\r\n")
         headers = dict(line.split(": ", 1) for line in lines)
         body = await _body(reader, headers)
-        if headers.get("connection") == "close":
+        if self._target.close or headers.get("connection") == "close":
             self.close()
         if (code := status.split(" ")[1]) != "200":
             raise WrongAnswerError(f"status {code}")
@@ -213,6 +215,7 @@ def _arguments() -> argparse.Namespace:
     add("--pause", type=float, default=0.0, help="seconds that a client waits between requests")
     for name, kind in (("unix", str), ("port", int), ("host", str), ("get", str), ("post", str), ("size", int)):
         add(f"--{name}", type=kind, default=getattr(Target(), name))
+    add("--close", action="store_true", help="a connection of its own for each request")
     add("--timeout", type=float, default=Target().timeout)
     add("--expect", type=os.fsencode)
     return parser.parse_args()

@@ -51,7 +51,7 @@ def run(tmp_path: Path) -> Runner:
 
 
 def test_every_command_is_tested_here() -> None:
-    assert set(COMMANDS) == {"check", "generate", "up", "schema"}
+    assert set(COMMANDS) == {"check", "generate", "up", "rollout", "drill", "schema"}
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -192,6 +192,13 @@ def test_generate_takes_several_files(run: Runner, tmp_path: Path) -> None:
     assert {"shop@.service", "blog@.service"} < names
 
 
+@pytest.mark.parametrize("command", ["rollout", "drill"])
+def test_what_is_wrong_with_a_file_is_told_before_anything_is_done(run: Runner, command: str) -> None:
+    done = run(command, "bad.toml")
+    assert (done.status, done.out) == (1, "")
+    assert done.err.startswith("bad.toml:2:7: app: ")
+
+
 def test_two_files_cannot_describe_the_same_deployment(run: Runner, tmp_path: Path) -> None:
     (tmp_path / "again.toml").write_text(GOOD)
     done = run("generate", "good.toml", "again.toml")
@@ -294,6 +301,12 @@ def test_versions_can_be_asked_for(run: Runner, tmp_path: Path) -> None:
         (("generate", "--nginx", "-1.30", "good.toml"), "--nginx"),
         (("generate", "--nginx", "1.2²", "good.toml"), "--nginx"),
         (("generate", "--output"), "--output"),
+        (("rollout", "--canary", "0", "good.toml"), "--canary"),
+        (("rollout", "--pause", "-1", "good.toml"), "--pause"),
+        (("rollout", "--pause", "nan", "good.toml"), "--pause"),
+        (("rollout", "--timeout", "inf", "good.toml"), "--timeout"),
+        (("drill", "--seconds", "x", "good.toml"), "--seconds"),
+        (("drill", "--seconds", "1e9", "good.toml"), "--seconds"),
     ],
 )
 def test_wrong_usage_has_a_status_of_its_own(run: Runner, arguments: tuple[str, ...], word: str) -> None:

@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Final
 
+from aiosystemd.ask import Address, Question
 from aiosystemd.build import Build
 from aiosystemd.host import Host
+from aiosystemd.loop import Loop
 from aiosystemd.probe import program
-from aiosystemd.up.ask import Address, Question
 from aiosystemd.up.instance import Instance, State
-from aiosystemd.up.loop import Loop
 from aiosystemd.up.output import Output
 from aiosystemd.up.place import ADDRESS, Place, place
 from aiosystemd.up.proxy import Nginx, configured

@@ -11,8 +11,8 @@ from typing import Final
 
 from aiosystemd.contract import INSTANCE_VARIABLE
 from aiosystemd.export.serve import serve_command
+from aiosystemd.loop import Loop
 from aiosystemd.model import Deployment
-from aiosystemd.up.loop import Loop
 from aiosystemd.up.notify import Message, NotifySocket, Store
 from aiosystemd.up.output import Output
 from aiosystemd.up.place import Place

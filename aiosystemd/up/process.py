@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NoReturn
 
-from aiosystemd.up.loop import Loop
+from aiosystemd.loop import Loop
 from aiosystemd.up.output import Lines
 
 _FIRST_DESCRIPTOR: Final = 3

@@ -11,8 +11,8 @@ from aiosystemd import apply
 from aiosystemd.compare import Change
 from aiosystemd.export.nginx import site_path, standalone
 from aiosystemd.host import Host
+from aiosystemd.loop import Loop
 from aiosystemd.plan import Rendered, plan, render
-from aiosystemd.up.loop import Loop
 from aiosystemd.up.output import Output
 from aiosystemd.up.place import Place
 from aiosystemd.up.process import Child, Command, describe

@@ -24,6 +24,7 @@ _BASE: Final = (
     "python3",
     "python3-pip",
     "python3-systemd",
+    "libfaketime",
 )
 
 

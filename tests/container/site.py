@@ -19,6 +19,8 @@ PATIENCE: Final = 90.0
 """Seconds after which a state that does not come is missing."""
 
 _HERE: Final = Path(__file__).parent
+SHAPES: Final = _HERE / "shapes"
+"""Applications, each with its deployment file."""
 _UNITS: Final = _HERE.parents[1] / "units"
 
 
@@ -28,6 +30,15 @@ class Answer(NamedTuple):
     status: int
     text: str
     headers: dict[str, str]
+
+
+class Connections(NamedTuple):
+    """Connections on an instance's socket."""
+
+    accepted: int
+    """Those that the process has, busy or idle."""
+    queued: int
+    """Those that wait in the kernel."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +61,7 @@ class Site:
     @classmethod
     def shape(cls, machine: Machine, name: str, sandbox: str | None = None) -> Self:
         """Install one of the applications in ``shapes/``, with another ``[sandbox]`` if one is given."""
-        machine.copy(_HERE / "shapes" / name, f"/srv/{name}")
+        machine.copy(SHAPES / name, f"/srv/{name}")
         if name == "echo":  # it wants to be the default site
             machine.run("rm", "-f", "/etc/nginx/sites-enabled/default")
         site = cls(machine, name, f"{name}.test")
@@ -59,16 +70,16 @@ class Site:
 
     def configure(self, sandbox: str | None = None) -> None:
         """Write the shape's deployment file, with another ``[sandbox]`` if one is given, and install it."""
-        text = (_HERE / "shapes" / self.name / "deployment.toml").read_text()
+        text = (SHAPES / self.name / "deployment.toml").read_text()
         if sandbox is not None:
             text = re.sub(r"(?<=\[sandbox\]\n)[^\[]*", sandbox, text)
         self.machine.write(f"/etc/aiosystemd/{self.name}.toml", text)
         self._install()
 
     def change(self, why: str, line: str) -> None:
-        """Add a line to the deployment file, and do what `generate` says is next."""
+        """Add a line to the head of the deployment file, and do what `generate` says is next."""
         path = f"/etc/aiosystemd/{self.name}.toml"
-        self.machine.write(path, f"{self.machine.read(path)}\n# {why}\n{line}\n")
+        self.machine.write(path, f"# {why}\n{line}\n{self.machine.read(path)}")
         self._install()
 
     def _install(self) -> None:
@@ -77,7 +88,7 @@ class Site:
             command = shlex.split(action.removeprefix("next:").partition(" # ")[0])
             # Everything it says to do next, apart from the start, which is what the tests are about.
             if action.startswith("next:") and "enable" not in command:
-                self.machine.run(*command)
+                self.machine.run(*command, *(("--pause", "0") if "rollout" in command else ()))
 
     def systemctl(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         return self.machine.run("systemctl", *arguments, check=check)
@@ -119,10 +130,24 @@ class Site:
         method = "GET" if body is None else "POST"
         return self.machine.http(path, method=method, body=body, headers=headers, unix=unix, timeout=PATIENCE)
 
-    def load(self, *, clients: int, pause: float = 0.0) -> "Traffic":
-        """Return traffic at the site, GET and checked POST, that lasts for the context."""
-        post = "/echo" if self.name == "echo" else ""
-        return Traffic(self, "--clients", str(clients), "--pause", str(pause), "--post", post)
+    def connections(self, name: str) -> Connections:
+        """Count the connections on an instance's socket, as ss(8) sees them."""
+        path = self.socket_path(name)
+        rows = [row.split() for row in self.machine.run("ss", "--unix", "--all", "--no-header").stdout.splitlines()]
+        ours = [(state, int(waiting)) for _, state, waiting, _, local, *_ in rows if local == path]
+        queued = sum(waiting for state, waiting in ours if state == "LISTEN")
+        return Connections(sum(state == "ESTAB" for state, _ in ours), queued)
+
+    def load(self, *, clients: int, pause: float = 0.0, close: bool = False) -> "Traffic":
+        """Return traffic at the site, GET and checked POST, that lasts for the context.
+
+        With ``close`` each request has a connection of its own: one that is kept alive may carry a request at the
+        moment at which nginx, on its own reload, closes it as idle.
+        """
+        post = "" if self.name == "example" else "/echo"
+        return Traffic(
+            self, "--clients", str(clients), "--pause", str(pause), "--post", post, *(["--close"] if close else [])
+        )
 
     def write_app(self, text: str) -> None:
         self.machine.write(f"/srv/{self.name}/app.py", text)

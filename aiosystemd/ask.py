@@ -9,8 +9,8 @@ import time
 from collections.abc import Mapping
 from typing import cast
 
+from aiosystemd.loop import Loop
 from aiosystemd.model import Health
-from aiosystemd.up.loop import Loop
 
 Address = str | tuple[str, int]
 """Path of a unix socket, or host and port."""
@@ -21,6 +21,13 @@ _SHOWN = 80
 """Characters of that line."""
 _CONNECT = 1.0
 """Seconds; the address is of this machine, so it takes none unless the queue is full."""
+
+
+def family(address: Address) -> socket.AddressFamily:
+    """Return the kind of socket that reaches ``address``."""
+    if isinstance(address, str):
+        return socket.AF_UNIX
+    return socket.AF_INET6 if ":" in address[0] else socket.AF_INET
 
 
 class Question:
@@ -34,8 +41,7 @@ class Question:
         self.good = False
         self.answer = ""
         """What came, in words that follow a name; empty as long as nothing did."""
-        family = socket.AF_UNIX if isinstance(address, str) else socket.AF_INET
-        self._socket = socket.socket(family)
+        self._socket = socket.socket(family(address))
         try:
             self._ask(address, host)
         except OSError as error:
@@ -97,10 +103,13 @@ class _Received:
         return io.BytesIO(self._data)
 
 
+def quoted(path: str) -> str:
+    """Return ``path`` as a request has it: RFC 3986, 2.1, blanks and what is beyond ASCII by their UTF-8 bytes."""
+    return "".join(c if "!" <= c <= "~" else "".join(f"%{byte:02X}" for byte in c.encode()) for c in path)
+
+
 def _request(path: str, headers: Mapping[str, str]) -> bytes:
-    # RFC 3986, 2.1: what a path holds beyond ASCII is sent as its UTF-8 bytes, and so are blanks.
-    quoted = "".join(c if "!" <= c <= "~" else "".join(f"%{byte:02X}" for byte in c.encode()) for c in path)
-    lines = (f"GET {quoted} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items()))
+    lines = (f"GET {quoted(path)} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items()))
     return "".join(f"{line}\r\n" for line in (*lines, "")).encode()
 
 
