@@ -3,9 +3,9 @@
     python3 load.py [--clients N] [--size BYTES] [--count N] [--unix PATH] [--host NAME] [--port N] [--expect TEXT]
 
 Half of the requests are GETs, half are POSTs to an echo of a body of random bytes (with ``--post ''`` none are), on
-kept-alive connections (with ``--close`` each on one of its own). It ends
-after ``--count`` requests, at SIGTERM or when its standard input is closed, and prints one JSON object (see `Report`);
-a line on standard input makes it print one of what happened so far.
+kept-alive connections (with ``--close`` each on one of its own). It ends after ``--count`` requests, at SIGTERM or when
+its standard input is closed, and prints one JSON object (see `Report`); a line on standard input makes it print one of
+what happened so far.
 Only the standard library is used, so that any machine with Python 3.11 can run it.
 """
 

@@ -13,7 +13,7 @@ CLIENTS = 16
 BACKLOG = 32
 WATCHDOG = 3
 ATTEMPTS = 10
-FAKETIME = "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1"
+FAKETIME = "/usr/$LIB/faketime/libfaketime.so.1"  # ld.so(8) knows the directory of this architecture
 UNITS = [f"fragile@{name}.service" for name in INSTANCES]
 
 

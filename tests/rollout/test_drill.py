@@ -1,6 +1,5 @@
 """A drill from its first request to its last, with a real nginx in front."""
 
-import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
@@ -127,4 +126,3 @@ def test_without_a_proxy_there_is_nothing_to_prove(deploy: Deploy) -> None:
     built = deploy.built('proxy.kind = "none"')
     with pytest.raises(ProblemsError, match="there is no proxy that could go to another instance"):
         drill(built, deploy.host, "", 0.1, deploy.say)
-    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
