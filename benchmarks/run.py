@@ -9,6 +9,7 @@ mmdebstrap and systemd-container, and the network: the tree that it boots is bui
 import argparse
 import json
 import platform
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -120,6 +121,8 @@ def main() -> None:
     parser.add_argument("--only", default="", help="contenders with this in their name, in the first two parts")
     arguments = parser.parse_args()
     results: dict[str, Mapping[str, object]] = {}
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the machine and its trees end with the process
+    load = Path("/proc/loadavg").read_text().split()[0]
     with place() as machine:
         run = Run(machine, arguments)
         for name in arguments.part or PARTS:
@@ -127,7 +130,7 @@ def main() -> None:
             found = (PARTS | MORE)[name](run)
             print(f"\n{report.text(found)}", flush=True)
             results |= found
-        results["machine"] = {**describe(machine), "aiosystemd": commit()}
+        results["machine"] = {**describe(machine), "aiosystemd": commit(), "load average before": load}
     if not arguments.part and not arguments.only:
         save(results)
         print(f"{report.text(results).partition('## Requests')[0]}written to {DOCS}")
