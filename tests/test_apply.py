@@ -19,7 +19,7 @@ from aiosystemd.errors import Problem, ProblemsError
 from aiosystemd.export import MARK
 from aiosystemd.plan import Rendered, Tree
 from tests.tools import lacking, require
-from tests.unprivileged import unprivileged
+from tests.unprivileged import open_to_others, unprivileged
 
 UNITS = PurePosixPath("/etc/systemd/system")
 HEAD = f"# {MARK} from shop.toml; edits are lost.\n".encode()
@@ -47,8 +47,7 @@ def refusal(wanted: Tree, root: Path) -> Problem:
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     """Return a root that others may look into."""
-    for directory in (tmp_path, *tmp_path.parents[:2]):
-        directory.chmod(0o755)
+    open_to_others(tmp_path)
     return tmp_path / "root"
 
 

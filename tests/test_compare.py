@@ -9,7 +9,7 @@ from aiosystemd.compare import Change, compare, foreign
 from aiosystemd.errors import Problem, ProblemsError
 from aiosystemd.export import MARK
 from aiosystemd.plan import Rendered
-from tests.unprivileged import unprivileged
+from tests.unprivileged import open_to_others, unprivileged
 
 UNIT = PurePosixPath("/etc/systemd/system/shop@.service")
 CONTENT = f"# {MARK} from shop.toml; edits are lost.\n\n[Service]\n".encode()
@@ -107,8 +107,7 @@ def test_every_file_that_cannot_be_compared_is_named(tmp_path: Path) -> None:
     paths = [UNIT, UNIT.with_suffix(".socket"), UNIT.with_suffix(".target")]
     for path in paths[:2]:
         there(tmp_path, mode=0, path=path)
-    for directory in (tmp_path, *tmp_path.parents[:2]):
-        directory.chmod(0o755)
+    open_to_others(tmp_path)
 
     def compared() -> tuple[Change, ...]:
         return compare(dict.fromkeys(paths, TREE[UNIT]), tmp_path)
@@ -120,8 +119,7 @@ def test_every_file_that_cannot_be_compared_is_named(tmp_path: Path) -> None:
 
 def test_a_vendor_directory_that_is_closed_is_a_problem(tmp_path: Path) -> None:
     vendor = there(tmp_path, path=PurePosixPath("/usr/lib/systemd/system/shop@.service"), mode=0)
-    for directory in (tmp_path, *tmp_path.parents[:2]):
-        directory.chmod(0o755)
+    open_to_others(tmp_path)
     assert unprivileged(lambda: refusal(tmp_path)).what == "cannot be compared: Permission denied"
     vendor.parent.chmod(0)
     assert unprivileged(lambda: refusal(tmp_path)).what == "cannot be compared: Permission denied"

@@ -10,7 +10,7 @@ from aiosystemd import load
 from aiosystemd.errors import Location, Problem, ProblemsError
 from aiosystemd.model import Deployment, Table, descriptions
 from tests.test_golden import CASES, UNITS
-from tests.unprivileged import unprivileged
+from tests.unprivileged import open_to_others, unprivileged
 
 
 def validated(more: str = "") -> Deployment:
@@ -194,8 +194,7 @@ def test_a_name_that_is_too_long_is_no_file() -> None:
 def test_a_file_of_someone_else_is_not_read(tmp_path: Path) -> None:
     file = tmp_path / "shop.toml"
     file.touch(0)
-    for directory in (tmp_path, *tmp_path.parents[:2]):
-        directory.chmod(0o755)
+    open_to_others(tmp_path)
     assert unprivileged(lambda: refused(file)).what == "cannot be read: Permission denied"
 
 

@@ -2,12 +2,22 @@
 
 import os
 import pickle
+import tempfile
 from collections.abc import Callable
+from pathlib import Path
 from typing import TypeVar
 
 T = TypeVar("T")
 
 NOBODY = 65534
+
+
+def open_to_others(directory: Path) -> None:
+    """Let others look into ``directory`` and what it lies in: pytest keeps its temporary directories to itself."""
+    for place in (directory, *directory.parents):
+        if place == Path(tempfile.gettempdir()):
+            return
+        place.chmod(0o755)
 
 
 def unprivileged(function: Callable[[], T]) -> T:

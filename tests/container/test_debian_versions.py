@@ -7,11 +7,13 @@ import pytest
 from tests.container.machine import Machine
 
 _PROJECT = Path(__file__).parents[2]
+_DIRECTORIES = ("aiosystemd", "benchmarks", "docs", "tests", "units")
+_FILES = ("pyproject.toml", "CHANGELOG.md", "README.md", "LICENSE")
 
 
 @pytest.mark.parametrize("suite", ["trixie"], indirect=True)
 def test_suite_passes_on_the_libraries_of_debian_13(machine: Machine) -> None:
-    for name in ("aiosystemd", "tests", "units", "pyproject.toml", "CHANGELOG.md", "README.md", "LICENSE"):
+    for name in (*_DIRECTORIES, *_FILES):
         machine.copy(_PROJECT / name, f"/root/project/{name}")
     versions = ("aiohttp", "pydantic", "typer", "uvloop", "systemd-python")
     code = f"from importlib.metadata import version; print(*map(version, {versions}))"
