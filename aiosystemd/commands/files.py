@@ -1,0 +1,73 @@
+"""Commands that look at deployment files and write what they describe."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from aiosystemd.commands import DEFAULT_FILE, Files, Nginx, Systemd, nginx_version, print_json, report
+from aiosystemd.errors import ExitCode
+from aiosystemd.render.text import visible
+
+
+def check(
+    files: Files = None,
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON document, for editors and CI.")] = False,
+    systemd: Systemd = None,
+    nginx: Nginx = None,
+) -> None:
+    """Say whether deployment files are right, by the real checkers too where they are installed.
+
+    Example: aiosystemd check example.toml
+    """
+    from aiosystemd.check import inspect  # noqa: PLC0415 (--help and --version need none of it)
+    from aiosystemd.probe import probe  # noqa: PLC0415
+
+    host = probe(systemd, nginx_version(nginx))
+    found = [inspect(file, host) for file in files or [DEFAULT_FILE]]
+    if as_json:
+        print_json([each.as_json() for each in found])
+    for each in () if as_json else found:
+        report(each.problems)
+        for verdict in each.verdicts:
+            typer.echo(visible(f"{each.file}: {verdict}"))
+    if any(each.failed for each in found):
+        raise typer.Exit(ExitCode.PROBLEMS)
+
+
+def generate(
+    files: Files = None,
+    *,
+    output: Annotated[Path, typer.Option(metavar="DIR", help="Root of the tree; / installs it.")] = Path("build"),
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace files of others too; each is kept as a copy.")
+    ] = False,
+    systemd: Systemd = None,
+    nginx: Nginx = None,
+) -> None:
+    """Write the units and the proxy's site, as a tree that mirrors where each file belongs.
+
+    Example: aiosystemd generate example.toml --output /
+    """
+    from aiosystemd import probe  # noqa: PLC0415
+
+    host = probe.start(systemd, nginx_version(nginx))
+    from aiosystemd.generate import generate_all  # noqa: PLC0415 (takes as long as systemd and nginx to answer)
+
+    generated = generate_all(files or [DEFAULT_FILE], host(), output, force=force)
+    report(generated.warnings)
+    for change in generated.changes:
+        typer.echo(visible(f"{change.done:9} {change.path}"))
+    for action in generated.actions:
+        typer.echo(f"next:     {action.describe():50} # {action.why}")
+
+
+def schema() -> None:
+    """Print the JSON Schema of the deployment file, for editors.
+
+    Example: aiosystemd schema > aiosystemd.schema.json
+    """
+    from aiosystemd.model import json_schema  # noqa: PLC0415
+
+    print_json(json_schema())
