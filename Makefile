@@ -9,7 +9,7 @@ BIN := .venv/bin
 
 BUILD := python3-venv python3-dev gcc libc6-dev pkgconf libsystemd-dev
 DEMO := nginx-light openssl systemd
-TEST := git mmdebstrap systemd-container debian-archive-keyring
+TEST := git strace mmdebstrap systemd-container debian-archive-keyring
 
 .PHONY: demo test bench clean
 

@@ -3,12 +3,16 @@
 import contextlib
 import itertools
 import os
+import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Final
 
 from aiosystemd.compare import Change
 from aiosystemd.errors import Location, Problem, ProblemsError
+
+_NEW: Final = ".aiosystemd-new"
 
 
 def write(changes: tuple[Change, ...]) -> None:
@@ -17,25 +21,119 @@ def write(changes: tuple[Change, ...]) -> None:
     Each file is on the disk under a name of its own before the first one takes its place, so a full disk changes
     nothing. Raises ProblemsError, with every file replaced so far complete and the others as they were.
     """
+    with ready(changes) as put:
+        put()
+
+
+@contextlib.contextmanager
+def ready(changes: tuple[Change, ...], *, undoable: bool = False) -> Iterator[Callable[[], None]]:
+    """Write what differs under names of its own, and yield what puts it all in place.
+
+    With ``undoable`` what was there before keeps a second name, for ``restore``; ``settle`` takes that name away. It
+    needs no space, so that a full disk does not stand in the way back. Raises ProblemsError.
+    """
+    changes = tuple(change for change in changes if change.kind != "unchanged")
     with contextlib.ExitStack() as stack:
-        ready = []
+        new: dict[Path, Path] = {}
         for change in changes:
-            if change.kind != "unchanged":
+            if change.wanted is not None:
                 with _reported(change.path):
-                    new = _temporary(change.path, change.wanted.content, change.wanted.mode)
-                    ready.append((change, stack.enter_context(new)))
+                    temporary = _temporary(change.path, change.wanted.content, change.wanted.mode)
+                    new[change.path] = stack.enter_context(temporary)
         # After the last one was written: the file system commits them together, not one by one.
-        for change, temporary in ready:
-            with _reported(change.path):
-                _sync(temporary)
-        for change, temporary in ready:
-            with _reported(change.path):
-                if change.kind == "foreign":
-                    _keep(change.path)
-                temporary.replace(change.path)
-    for directory in dict.fromkeys(change.path.parent for change, _ in ready):
+        for path, each in new.items():
+            with _reported(path):
+                _sync(each)
+        yield lambda: _put(changes, new, undoable=undoable)
+
+
+def _put(changes: tuple[Change, ...], new: Mapping[Path, Path], *, undoable: bool) -> None:
+    for change in changes:
+        with _reported(change.path):
+            # First, since by this one ``restore`` finds the copy that is kept.
+            if undoable and change.kind != "create":
+                os.link(change.path, _before(change.path), follow_symlinks=False)
+            if change.refused:
+                _keep(change.path)
+            if change.wanted is None:
+                change.path.unlink()
+            else:
+                new[change.path].replace(change.path)
+    for directory in dict.fromkeys(change.path.parent for change in changes):
         with _reported(directory):
             _sync(directory)
+
+
+def restore(path: Path) -> bool:
+    """Put back what was there before ``path`` was written undoably, and tell whether there was anything.
+
+    Raises ProblemsError.
+    """
+    before = _before(path)
+    with _reported(path):
+        if not os.path.lexists(before):
+            return False
+        for copy in _copies(path):
+            if copy.lstat().st_ino == before.lstat().st_ino:
+                copy.unlink()
+        # rename(2) of two names of one file does nothing: the kill came between the second name and the new file.
+        if os.path.lexists(path) and path.lstat().st_ino == before.lstat().st_ino:
+            before.unlink()
+        else:
+            before.replace(path)
+        _sync(path.parent)
+        return True
+
+
+def settle(path: Path) -> None:
+    """Remove what a run that has ended, or was killed, has left beside ``path``; raises ProblemsError."""
+    with _reported(path):
+        _before(path).unlink(missing_ok=True)
+        if not path.parent.is_dir():
+            return
+        for each in path.parent.iterdir():
+            if each.name.startswith(f".{path.name}.") and each.name.endswith(_NEW):
+                each.unlink(missing_ok=True)
+
+
+def relink(link: Path, target: str) -> None:
+    """Let a symbolic link lead elsewhere, at once; raises ProblemsError."""
+    new = link.with_name(f".{link.name}{_NEW}")
+    with _reported(link):
+        new.unlink(missing_ok=True)
+        try:
+            new.symlink_to(target)
+            new.replace(link)
+        finally:
+            new.unlink(missing_ok=True)
+        _sync(link.parent)
+
+
+def delete(path: Path) -> None:
+    """Remove a file, if it is there; raises ProblemsError."""
+    with _reported(path):
+        path.unlink(missing_ok=True)
+        if path.parent.is_dir():
+            _sync(path.parent)
+
+
+def set_aside(directory: Path, aside: Path) -> None:
+    """Take a directory away, all of it at once, for ``clear`` to remove; raises ProblemsError."""
+    clear(aside)
+    with _reported(directory):
+        if directory.exists():
+            directory.rename(aside)
+
+
+def clear(directory: Path) -> None:
+    """Remove a directory and what is in it, as far as that is possible."""
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+def make_private(directory: Path) -> None:
+    """Make a directory that only its owner may look into; raises ProblemsError."""
+    with _reported(directory):
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
 
 
 def replace(path: Path, content: bytes, mode: int) -> None:
@@ -51,7 +149,7 @@ def _temporary(path: Path, content: bytes, mode: int) -> Iterator[Path]:
     """Write a file beside ``path``, and remove it afterwards unless it has been moved there."""
     _make_directory(path.parent)
     # The same directory, or rename(2) could cross file systems; a leading dot and no .conf, or nginx would read it.
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".aiosystemd-new")
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=_NEW)
     try:
         with os.fdopen(descriptor, "wb") as stream:
             stream.write(content)
@@ -81,10 +179,22 @@ def _sync(path: Path) -> None:
 
 def _keep(path: Path) -> None:
     """Give a foreign file a second name, one that neither systemd nor nginx reads, and that is free."""
-    for number in itertools.count():
+    for copy in _names_of_copies(path):
         with contextlib.suppress(FileExistsError):
-            os.link(path, path.with_name(f"{path.name}.aiosystemd-old{number or ''}"), follow_symlinks=False)
+            os.link(path, copy, follow_symlinks=False)
             return
+
+
+def _copies(path: Path) -> Iterator[Path]:
+    return itertools.takewhile(os.path.lexists, _names_of_copies(path))
+
+
+def _names_of_copies(path: Path) -> Iterator[Path]:
+    return (path.with_name(f"{path.name}.aiosystemd-old{number or ''}") for number in itertools.count())
+
+
+def _before(path: Path) -> Path:
+    return path.with_name(f".{path.name}.aiosystemd-before")
 
 
 @contextlib.contextmanager

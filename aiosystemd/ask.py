@@ -1,6 +1,7 @@
 """One HTTP request, asked without waiting."""
 
 import contextlib
+import errno
 import http.client
 import io
 import math
@@ -28,6 +29,14 @@ def family(address: Address) -> socket.AddressFamily:
     if isinstance(address, str):
         return socket.AF_UNIX
     return socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+
+
+def listens(address: Address) -> bool:
+    """Tell whether anybody listens there."""
+    with socket.socket(family(address)) as sock:
+        sock.settimeout(_CONNECT)
+        # connect(2), unix(7): EAGAIN is a full queue.
+        return sock.connect_ex(address) in (0, errno.EAGAIN)
 
 
 class Question:

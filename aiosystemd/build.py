@@ -1,22 +1,27 @@
 """The stages in their order: FILE → Source → Deployment → Plan → Tree, and the checkers' word on it."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
+from aiosystemd import scope
 from aiosystemd.errors import Location, Problem, ProblemsError
-from aiosystemd.export import tcp_address
 from aiosystemd.host import Host
-from aiosystemd.load import find, load
+from aiosystemd.load import Source, find, find_all, load, read, validate
 from aiosystemd.model import Deployment
+from aiosystemd.neighbours import Neighbour, conflicts
 from aiosystemd.plan import Plan, Tree, plan, render
 from aiosystemd.render.text import Unrepresentable
+from aiosystemd.rules import unknown_to
+from aiosystemd.user import settled, user_violations
 
 
 class Build(NamedTuple):
     """One deployment file and all that follows from it."""
 
     file: Path
+    source: Source
     deployment: Deployment
     plan: Plan
     tree: Tree
@@ -25,7 +30,7 @@ class Build(NamedTuple):
     def command(self, verb: str) -> tuple[str, ...]:
         """Return the words of an ``aiosystemd`` command for this deployment."""
         name = self.deployment.name
-        return ("aiosystemd", verb, name if find(name) == self.file else str(self.file))
+        return ("aiosystemd", verb, *scope.current().option, name if find(name) == self.file else str(self.file))
 
 
 def build(name_or_file: str, host: Host) -> Build:
@@ -34,74 +39,86 @@ def build(name_or_file: str, host: Host) -> Build:
     Raises ProblemsError with everything that is wrong with it.
     """
     file = find(name_or_file)
-    deployment, warnings = load(file)
-    _known_to(host, file, deployment)
+    return build_source(file, read(file), host)
+
+
+def build_source(file: Path, source: Source, host: Host) -> Build:
+    """Take what a deployment file says through every pure stage; see ``build``."""
+    deployment, warnings = validate(source)
+    found = (*unknown_to(host.systemd, deployment), *user_violations(deployment, host))
+    problems = tuple(source.violation(each) for each in dict.fromkeys(found))
+    if any(problem.severity == "error" for problem in problems):
+        raise ProblemsError(*problems)
+    deployment, warnings = settled(deployment, host), (*warnings, *problems)
     try:
         planned = plan(deployment, host, file.name)
-        return Build(file, deployment, planned, render(planned), warnings)
+        return Build(file, source, deployment, planned, render(planned), warnings)
     except Unrepresentable as error:
         raise ProblemsError(Problem(Location(str(file)), str(error))) from None
 
 
+class Attempt(NamedTuple):
+    """A deployment file, what follows from it if it is right, and what is wrong with it or to be thought about."""
+
+    file: Path
+    built: Build | None
+    problems: tuple[Problem, ...]
+
+    @property
+    def failed(self) -> bool:
+        """Whether there is anything but warnings."""
+        return any(problem.severity == "error" for problem in self.problems)
+
+
+def attempt(names_or_files: Iterable[str], host: Host) -> list[Attempt]:
+    """Build several files, a directory standing for those in it, and compare them with one another."""
+    found = {each.file.absolute(): each for name in names_or_files for each in _attempts(name, host)}
+    beside = iter(compared([each.built for each in found.values() if each.built]))
+    return [each._replace(problems=each.problems + (next(beside) if each.built else ())) for each in found.values()]
+
+
+def _attempts(name_or_file: str, host: Host) -> Iterator[Attempt]:
+    try:
+        files = find_all(name_or_file)
+    except ProblemsError as error:
+        yield Attempt(Path(name_or_file), None, error.problems)
+        return
+    for file in files:
+        try:
+            built = build_source(file, read(file), host)
+            yield Attempt(file, built, built.warnings)
+        except ProblemsError as error:
+            yield Attempt(file, None, error.problems)
+
+
 def build_all(names_or_files: Iterable[str], host: Host) -> tuple[Build, ...]:
-    """Build several files, which must not write the same paths.
+    """Build several files, which one host must be able to hold; see ``attempt``.
 
     Raises ProblemsError with everything that is wrong with any of them.
     """
-    builds: list[Build] = []
-    problems: list[Problem] = []
-    for each in names_or_files:
-        try:
-            builds.append(build(each, host))
-        except ProblemsError as error:
-            problems.extend(error.problems)
-    problems.extend(_conflicts(builds))
-    if problems:
-        raise ProblemsError(*problems)
-    return tuple(builds)
+    attempts = attempt(names_or_files, host)
+    if any(each.failed for each in attempts):
+        raise ProblemsError(*(problem for each in attempts if each.failed for problem in each.problems))
+    return tuple(each.built._replace(warnings=each.problems) for each in attempts if each.built)
 
 
-_SINCE = {
-    "OpenFile": 253, "LogFilterPatterns": 253, "MemoryZSwapMax": 253, "RestartMode": 254, "RestartSteps": 254,
-    "RestartMaxDelaySec": 254, "FileDescriptorStorePreserve": 254, "MemoryPressureWatch": 254,
-    "MemoryPressureThresholdSec": 254, "ImportCredential": 254, "RootEphemeral": 254, "MemoryKSM": 254,
-    "DelegateSubgroup": 254, "SurviveFinalKillSignal": 255, "NFTSet": 255, "CoredumpReceive": 255,
-    "SetLoginEnvironment": 255, "MemoryZSwapWriteback": 256, "PrivatePIDs": 257, "BindLogSockets": 257,
-    "PrivateBPF": 258, "DelegateNamespaces": 258, "StateDirectoryQuota": 258, "CacheDirectoryQuota": 258,
-    "LogsDirectoryQuota": 258, "ExecReloadPost": 259, "UserNamespacePath": 259, "RefreshOnReload": 260,
-    "RootMStack": 260, "MemoryTHP": 260, "BindNetworkInterface": 260, "RestartRandomizedDelaySec": 262,
-}  # fmt: skip
-"""First systemd that knows a directive; those that are not here are known to the oldest supported, 252, or to none."""
+def compared(builds: Sequence[Build]) -> list[tuple[Problem, ...]]:
+    """Return what is wrong with each of them beside the others, and beside the deployments whose sites they join."""
+    given = [Neighbour(str(each.file), each.deployment) for each in builds]
+    sites = list(_sites(given))
+    problems: list[tuple[Problem, ...]] = [()] * len(builds)
+    for index, violation in conflicts((*sites, *given)):
+        if (own := index - len(sites)) >= 0:
+            problems[own] += (builds[own].source.violation(violation),)
+    return problems
 
 
-def _known_to(host: Host, file: Path, d: Deployment) -> None:
-    newer = [name for name in d.service.directives if _SINCE.get(name, 0) > host.systemd]
-    if newer:
-        what = "service.directives: systemd {} does not know {}= (since {})"
-        raise ProblemsError(
-            *(Problem(Location(str(file)), what.format(host.systemd, name, _SINCE[name])) for name in newer)
-        )
-
-
-def _conflicts(builds: list[Build]) -> Iterable[Problem]:
-    first: dict[str, Path] = {}
-    for each in builds:
-        for claim in _claims(each.deployment):
-            if (other := first.setdefault(claim, each.file)) is not each.file:
-                yield Problem(
-                    Location(str(each.file)), f"{claim} is claimed by {other} too", "change it in one of them"
-                )
-
-
-def _claims(d: Deployment) -> Iterable[str]:
-    """Yield what only one deployment of a host can have."""
-    yield f'the name "{d.name}"'
-    if d.listen.port is not None:
-        count = 1 if d.instances == "auto" else d.instances
-        yield from (f"the address {tcp_address(d, instance)}" for instance in range(1, count + 1))
-    if d.proxy.kind == "nginx":
-        for address in (*d.proxy.listen, *(d.proxy.tls.listen if d.proxy.tls else ())):
-            names = d.proxy.server_names or ("this host",)
-            yield from (f"the server name {name.lower()} on {address}" for name in names)
-            if d.proxy.default_server:
-                yield f"the default server on {address}"
+def _sites(given: Sequence[Neighbour]) -> Iterator[Neighbour]:
+    """Yield the host's own deployments whose sites are joined, and that are right."""
+    names = {each.deployment.name for each in given}
+    for site in sorted({each.deployment.proxy.site or "" for each in given} - names - {""}):
+        file = Path(scope.current().files, f"{site}.toml")
+        with suppress(ProblemsError):
+            deployment, _ = load(file)
+            if deployment.name == site:
+                yield Neighbour(str(file), deployment)

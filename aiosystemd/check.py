@@ -1,11 +1,11 @@
 """Everything that can be said about a deployment file without installing it."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from aiosystemd.build import build
-from aiosystemd.errors import Problem, ProblemsError
+from aiosystemd.build import Attempt, attempt
+from aiosystemd.errors import Problem
 from aiosystemd.host import Host
-from aiosystemd.load import find
 from aiosystemd.verify import Verdict, verify
 
 
@@ -33,16 +33,17 @@ class Report:
         }
 
 
-def inspect(name_or_file: str, host: Host) -> Report:
-    """Check one file: its own rules first, then the real checkers on what it generates."""
-    file = find(name_or_file)
-    try:
-        built = build(name_or_file, host)
-    except ProblemsError as error:
-        return Report(str(file), error.problems)
-    verdicts = tuple(verify(built.deployment, host, file.name))
+def inspect(names_or_files: Iterable[str], host: Host) -> list[Report]:
+    """Check files: their own rules first, one beside the other, then the real checkers on what each generates."""
+    return [_inspect(each, host) for each in attempt(names_or_files, host)]
+
+
+def _inspect(tried: Attempt, host: Host) -> Report:
+    if tried.built is None or tried.failed:
+        return Report(str(tried.file), tuple(sorted(tried.problems)))
+    verdicts = tuple(verify(tried.built.deployment, host, tried.file.name))
     found = tuple(problem for verdict in verdicts for problem in verdict.problems)
-    return Report(str(file), (*built.warnings, *found), verdicts)
+    return Report(str(tried.file), (*sorted(tried.problems), *found), verdicts)
 
 
 def _problem_as_json(problem: Problem) -> dict[str, object]:

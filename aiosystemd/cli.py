@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from aiosystemd.commands import files, report, running
+from aiosystemd.commands import doctoring, files, looking, operating, report, running
+from aiosystemd.commands.completion import OPTIONS, SHELLS, completed, give_script
 from aiosystemd.errors import ExitCode, ProblemsError
 
 app = typer.Typer(
@@ -18,8 +19,12 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-for command in (files.check, files.generate, running.up, running.rollout, running.drill, files.schema):
-    app.command()(command)
+for command in (
+    *(files.check, files.generate, doctoring.doctor, running.up),
+    *(operating.diff, operating.apply, operating.history, operating.rollback, operating.scale, operating.remove),
+    *(running.rollout, running.drill, looking.status, looking.logs, files.schema),
+):
+    app.command()(completed(command))
 
 
 def main() -> None:
@@ -27,7 +32,11 @@ def main() -> None:
     # What is built here is kept until the end: looking for rubbish in it every 700 objects is a tenth of the time.
     gc.set_threshold(50_000)
     try:
-        app()
+        match sys.argv[1:]:
+            case [option, shell] if option in OPTIONS and shell in SHELLS:
+                give_script(option, shell)
+            case _:
+                app()
     except ProblemsError as error:
         report(error.problems)
         sys.exit(ExitCode.PROBLEMS)

@@ -5,15 +5,11 @@ bounded size, of a known shape, and its words are for people only.
 """
 
 import socket
-from pathlib import Path
 from typing import Annotated, Final, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from aiosystemd import contract
-
-RUN: Final = Path("/run")
-"""systemd.exec(5): where the runtime directories of system services are."""
+from aiosystemd import contract, scope
 
 _LARGEST: Final = 1 << 16
 """Bytes of a reply."""
@@ -75,7 +71,7 @@ class Control:
         self._socket.settimeout(patience)
         self._waiting: list[Event] = []
         try:
-            self._socket.connect(str(RUN / name / instance / contract.CONTROL))
+            self._socket.connect(str(scope.current().run / name / instance / contract.CONTROL))
         except OSError as error:
             self._socket.close()
             raise ControlError(f"does not take orders: {error.strerror or error}") from None

@@ -1,11 +1,12 @@
 """Deployment files → changed files under a root, all of them or none."""
 
+import shlex
 from collections.abc import Iterable, Iterator
 from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
-from aiosystemd import apply
+from aiosystemd import apply, scope
 from aiosystemd.build import Build, build_all
 from aiosystemd.compare import Change, compare, foreign
 from aiosystemd.errors import Location, Problem, ProblemsError
@@ -30,7 +31,9 @@ def generate_all(names_or_files: Iterable[str], host: Host, root: Path, *, force
     compared = [compare(each.tree, root) for each in builds]
     changes = tuple(chain.from_iterable(compared))
     said = [problem for each in builds for problem in _checked(each, host)]
-    problems = [*(p for p in said if p.severity == "error"), *(() if force else foreign(changes))]
+    problems = [problem for problem in said if problem.severity == "error"]
+    if not force:
+        problems += (*foreign(changes), *_applied(builds, compared, root))
     if problems:
         raise ProblemsError(*problems)
     apply.write(changes)
@@ -40,10 +43,19 @@ def generate_all(names_or_files: Iterable[str], host: Host, root: Path, *, force
     return Generated(changes, tuple(dict.fromkeys(steps)), warnings)
 
 
+def _applied(builds: tuple[Build, ...], compared: list[tuple[Change, ...]], root: Path) -> Iterator[Problem]:
+    """Yield a problem for each deployment of which ``apply`` knows what is in place, if that would be another thing."""
+    for each, changes in zip(builds, compared, strict=True):
+        manifest = root / scope.current().state.relative_to("/") / each.deployment.name / "manifest.json"
+        if manifest.exists() and any(change.kind != "unchanged" for change in changes):
+            what = "is of a deployment that apply has put in place: its way back would be lost"
+            yield Problem(Location(str(manifest)), what, f"{shlex.join(each.command('apply'))}, or use --force")
+
+
 def _steps(each: Build, changes: tuple[Change, ...]) -> Iterator[Action]:
     """Yield the plan's actions that the changes call for, with the restart that changed units need in its place."""
     name = each.deployment.name
-    changed = {path: kind for path, (_, kind, _) in zip(each.tree, changes, strict=True) if kind != "unchanged"}
+    changed = {path: c.kind for path, c in zip(each.tree, changes, strict=True) if c.kind != "unchanged"}
     updated = {path.suffix for path, kind in changed.items() if kind == "update" and path.name.startswith(f"{name}@")}
     for action in each.plan.actions if changed else ():
         if action.file is None or action.file in changed:
@@ -52,7 +64,8 @@ def _steps(each: Build, changes: tuple[Change, ...]) -> Iterator[Action]:
             continue
         if ".socket" in updated:
             # systemd.socket(5): a socket's options are applied when it starts, and its service goes with it.
-            yield Action(("systemctl", "restart", f"{name}@*.socket"), "open the sockets anew, their services too")
+            command = ("systemctl", *scope.current().option, "restart", f"{name}@*.socket")
+            yield Action(command, "open the sockets anew, their services too")
         elif ".service" in updated:
             yield Action(each.command("rollout"), "use the new unit, instance by instance")
 

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Final
 
+from aiosystemd.scope import SYSTEM, Scope
+
 OLDEST_SYSTEMD: Final = 252
 """Debian 12's."""
 
@@ -19,3 +21,5 @@ class Host:
     cpus: int = 1
     ipv6: bool = True
     """Whether the kernel has IPv6; nginx does not start when it cannot open an address it is told to."""
+    scope: Scope = SYSTEM
+    """Whose systemd it is written for."""

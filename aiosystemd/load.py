@@ -16,14 +16,12 @@ from typing import Annotated, Any, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from aiosystemd import scope
 from aiosystemd.errors import Location, Problem, ProblemsError
 from aiosystemd.model import Deployment
 from aiosystemd.positions import Path as KeyPath
 from aiosystemd.positions import Positions, positions
 from aiosystemd.rules import Violation, violations
-
-HOST_DIRECTORY = Path("/etc/aiosystemd")
-"""Where the deployment files of a host live; ``NAME`` stands for ``NAME.toml`` in it."""
 
 MAX_SIZE = 1 << 17
 """Bytes of a deployment file; more is a mistake, such as a log given by name."""
@@ -52,12 +50,42 @@ class Source:
         line, column = next((table[path[:n]] for n in range(len(path), 0, -1) if path[:n] in table), (0, 0))
         return Problem(Location(self.file, line, column), what, hint, source=_line(self.text, line))
 
+    def violation(self, each: Violation) -> Problem:
+        """Return a rule that does not hold as a problem with the first of its keys that was written."""
+        written = (path for path in each.concerns if path in self.positions.values)
+        path = next(written, each.concerns[0])
+        return replace(self.problem(path, each.what, each.hint), severity=each.severity)
+
 
 def find(name_or_file: str) -> Path:
-    """Return the file meant: a NAME is ``/etc/aiosystemd/NAME.toml``, everything else is a path."""
+    """Return the file meant: a NAME is ``NAME.toml`` of the host's, or the user's, everything else is a path."""
     # os.path: Path.is_file() raises for a name that is too long.
     is_file = "/" in name_or_file or name_or_file.endswith(".toml") or os.path.isfile(name_or_file)  # noqa: PTH113
-    return Path(name_or_file) if is_file else HOST_DIRECTORY / f"{name_or_file}.toml"
+    return Path(name_or_file) if is_file else Path(scope.current().files, f"{name_or_file}.toml")
+
+
+def find_all(name_or_file: str) -> list[Path]:
+    """Return the files meant: a directory stands for each ``*.toml`` in it, in the order of their names.
+
+    A NAME comes before a directory of that name, which may well be the application's own.
+    Raises ProblemsError for a directory that holds none, or cannot be read.
+    """
+    file = find(name_or_file)
+    is_directory = os.path.isdir(name_or_file) and not os.path.isfile(file)  # noqa: PTH112, PTH113 (see find)
+    return _files_in(Path(name_or_file)) if is_directory else [file]
+
+
+def _files_in(directory: Path) -> list[Path]:
+    try:
+        # Hidden ones are an editor's: locks and copies of what is being written.
+        found = sorted(file for file in directory.iterdir() if file.suffix == ".toml" and file.name[0] != ".")
+    except OSError as error:
+        raise ProblemsError(Problem(Location(str(directory)), f"cannot be read: {error.strerror}")) from None
+    if not found:
+        raise ProblemsError(
+            Problem(Location(str(directory)), "no deployment file is in it", "their names end in .toml")
+        )
+    return found
 
 
 def read(file: Path) -> Source:
@@ -65,7 +93,7 @@ def read(file: Path) -> Source:
 
     Raises ProblemsError when it cannot be read or is not TOML.
     """
-    return parse(str(file), _text(file))
+    return parse(str(file), text_of(file))
 
 
 def parse(name: str, text: str) -> Source:
@@ -101,7 +129,7 @@ def validate(source: Source) -> tuple[Deployment, tuple[Problem, ...]]:
         problems = [_problem(source, group) for group in _by_path(errors, source.data)]
         problems += _rules_of_the_rest(source, data, errors)
         raise ProblemsError(*problems) from None
-    problems = [_violation(source, each) for each in violations(deployment)]
+    problems = [source.violation(each) for each in violations(deployment)]
     if any(problem.severity == "error" for problem in problems):
         raise ProblemsError(*problems)
     return deployment, tuple(sorted(problems))
@@ -112,12 +140,13 @@ def load(file: Path) -> tuple[Deployment, tuple[Problem, ...]]:
     return validate(read(file))
 
 
-def _text(file: Path) -> str:
+def text_of(file: Path) -> str:
+    """Return the text of a deployment file, its line ends as they are; raises ProblemsError."""
     try:
         with file.open("rb") as stream:
             content = stream.read(MAX_SIZE + 1)
     except FileNotFoundError:
-        hint = "give the path of a deployment file, or the name of one in /etc/aiosystemd"
+        hint = f"give the path of a deployment file, or the name of one in {scope.current().files}"
         raise ProblemsError(Problem(Location(str(file)), "no such file", hint)) from None
     except OSError as error:
         what = f"cannot be read: {error.strerror}"
@@ -306,7 +335,7 @@ def _rules_of_the_rest(source: Source, data: dict[str, Any], errors: list[ErrorD
         return
     for each in violations(deployment):
         if not any(concern[: len(path)] == path for concern in each.concerns for path in wrong if path):
-            yield _violation(source, each)
+            yield source.violation(each)
 
 
 def _remove(data: Any, path: KeyPath) -> None:  # noqa: ANN401 (any TOML value)
@@ -320,9 +349,3 @@ def _remove(data: Any, path: KeyPath) -> None:  # noqa: ANN401 (any TOML value)
         data = data[part]
     if entry:
         del entry[0][entry[1]]
-
-
-def _violation(source: Source, each: Violation) -> Problem:
-    written = (path for path in each.concerns if path in source.positions.values)
-    path = next(written, each.concerns[0])
-    return replace(source.problem(path, each.what, each.hint), severity=each.severity)

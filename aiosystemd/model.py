@@ -182,6 +182,12 @@ class Proxy(Table):
     """Which proxy to write a configuration for."""
     server_names: tuple[ServerName, ...] = ()
     """Names that the site answers to; by default the machine's host name."""
+    site: Name | None = None
+    """Name of another deployment on the same host, whose site this one joins: it has no server of its own then."""
+    prefix: Prefix | None = None
+    """Path prefix of that site under which the application is reached, such as ``"/api/"``. Requests reach it with
+    their whole path, prefix included; one for the prefix without its last slash is redirected. Everything else in
+    this table, and the body size and the timeouts, apply below the prefix only."""
     listen: Annotated[tuple[ListenAddress, ...], Field(min_length=1)] = ("80", "[::]:80")
     """Addresses to listen on."""
     default_server: bool = False
@@ -199,7 +205,7 @@ class Proxy(Table):
     stream_timeout: Seconds = 3600.0
     """Seconds of silence after which the proxy ends a stream."""
     headers: dict[HeaderName, HeaderValue] = {}
-    """Headers added to every response."""
+    """Headers added to every response. A deployment that joins a site has those of the site unless it sets some."""
     keepalive: Seconds = contract.PROXY_KEEPALIVE
     """Seconds after which the proxy closes an idle connection to an instance. A drain waits that long."""
     connections: Annotated[int, Field(gt=0, le=100_000)] = 64
@@ -210,7 +216,7 @@ class Health(Table):
     """The request that tells whether an instance works."""
 
     path: Prefix = "/"
-    """Path to ask for."""
+    """Path to ask for; by default ``/``, or ``proxy.prefix`` where a site is joined."""
     status: Annotated[int, Field(ge=100, le=599)] = 200
     """Status of a good answer."""
     timeout: Seconds = 5.0
@@ -266,6 +272,13 @@ class Deployment(Table):
     def stop(self) -> float:
         """Seconds from SIGTERM until SIGKILL (systemd.service(5), ``TimeoutStopSec=``)."""
         return round(self.drain + contract.CLEANUP_RESERVE, 3) if self.timeouts.stop is None else self.timeouts.stop
+
+    @property
+    def health_check(self) -> Health:
+        """How an instance is asked whether it works."""
+        if self.proxy.prefix is None or "path" in self.health.model_fields_set:
+            return self.health
+        return self.health.model_copy(update={"path": self.proxy.prefix.rstrip("/") + "/"})
 
     @property
     def body_size(self) -> int:

@@ -1,14 +1,15 @@
 """Deployment + Host → Plan → Tree. Pure: no file, process, clock or environment."""
 
 import shlex
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
 from aiosystemd.export import File, nginx, systemd, users
 from aiosystemd.host import Host
 from aiosystemd.model import Deployment
+from aiosystemd.user import has_own_proxy
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,8 +18,8 @@ class Action:
 
     argv: tuple[str, ...]
     why: str
-    file: PurePosixPath | None = None
-    """The file that calls for it when it has changed; without one, any does."""
+    file: PurePosixPath | None = field(default=None, compare=False)
+    """The file that calls for it when it has changed; without one, any does. Two may call for the same."""
 
     def describe(self) -> str:
         """Return the command as a person would type it."""
@@ -31,6 +32,9 @@ class Plan:
 
     files: tuple[File, ...]
     actions: tuple[Action, ...]
+
+
+_PROXY = PurePosixPath("/etc/nginx")
 
 
 class Rendered(NamedTuple):
@@ -50,8 +54,18 @@ def plan(deployment: Deployment, host: Host, source: str) -> Plan:
     Raises ``Unrepresentable`` when a value cannot be spelt in one of the formats.
     """
     exporters = (systemd.export, users.export, nginx.export)
-    files = tuple(file for export in exporters for file in export(deployment, host, source))
-    return Plan(files, _actions(deployment, {file.path for file in files}))
+    written = (file for export in exporters for file in export(deployment, host, source))
+    files = tuple(file._replace(path=placed(file.path, host)) for file in written)
+    return Plan(files, tuple(_actions(deployment, host, {file.path for file in files})))
+
+
+def placed(path: PurePosixPath, host: Host) -> PurePosixPath:
+    """Return where a file is written: a user has the proxy's in a directory of the same shape, until root copies them.
+
+    An ``nginx.conf`` there, of an nginx that is the user's own, finds them as that of the machine does.
+    """
+    below = host.scope.user and path.is_relative_to(_PROXY)
+    return host.scope.files / "nginx" / path.relative_to(_PROXY) if below else path
 
 
 def render(plan: Plan) -> Tree:
@@ -59,14 +73,37 @@ def render(plan: Plan) -> Tree:
     return {file.path: Rendered(file.mode, file.content.render().encode()) for file in plan.files}
 
 
-def _actions(d: Deployment, paths: set[PurePosixPath]) -> tuple[Action, ...]:
-    sysusers, tmpfiles, site = users.sysusers_path(d), users.tmpfiles_path(d), nginx.site_path(d)
-    actions = (
+def _actions(d: Deployment, host: Host, paths: set[PurePosixPath]) -> Iterator[Action]:
+    for action in _of_user(d, host) if host.scope.user else _of_root(d):
+        if action.file is None or action.file in paths:
+            yield action
+
+
+def _of_root(d: Deployment) -> tuple[Action, ...]:
+    sysusers, tmpfiles = users.sysusers_path(d), users.tmpfiles_path(d)
+    nginx_files = (nginx.site_path(d), nginx.locations_path(d))
+    return (
         Action(("systemd-sysusers", sysusers.name), "create the user", sysusers),
         Action(("systemd-tmpfiles", "--create", tmpfiles.name), "create writable directories", tmpfiles),
         Action(("systemctl", "daemon-reload"), "read the units"),
         Action(("systemctl", "enable", "--now", f"{d.name}.target"), "start, now and at boot"),
-        Action(("nginx", "-t"), "is it right beside the other sites?", site),
-        Action(("systemctl", "reload", "nginx"), "read the site", site),
+        *(Action(("nginx", "-t"), "is it right beside the other sites?", file) for file in nginx_files),
+        *(Action(("systemctl", "reload", "nginx"), "read the site", file) for file in nginx_files),
     )
-    return tuple(action for action in actions if action.file is None or action.file in paths)
+
+
+def _of_user(d: Deployment, host: Host) -> Iterator[Action]:
+    systemctl = ("systemctl", *host.scope.option)
+    yield Action((*systemctl, "daemon-reload"), "read the units")
+    yield Action((*systemctl, "enable", "--now", f"{d.name}.target"), "start, now and with your systemd")
+    if not host.scope.lingers:
+        yield Action(("loginctl", "enable-linger"), "or it ends when you log out, and waits for you after a boot")
+    if has_own_proxy(d, host.scope):
+        return
+    here = {placed(path, host): path for path in (nginx.site_path(d), nginx.locations_path(d))}
+    for file, there in here.items():
+        yield Action(("sudo", "install", "-D", "--mode=0644", str(file), str(there)), "for root: the site", file)
+    for file in here:
+        yield Action(("sudo", "nginx", "-t"), "is it right beside the other sites?", file)
+    for file in here:
+        yield Action(("sudo", "systemctl", "reload", "nginx"), "read the site", file)

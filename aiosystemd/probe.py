@@ -1,14 +1,19 @@
 """The only asker: finds out about the machine that this program runs on."""
 
+import contextlib
+import grp
 import os
+import pwd
 import re
 import shutil
 import subprocess
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Iterator
+from pathlib import Path, PurePosixPath
 from typing import TypeAlias
 
+from aiosystemd import scope
 from aiosystemd.host import OLDEST_NGINX, OLDEST_SYSTEMD, Host
+from aiosystemd.scope import Scope
 
 _SBIN = "/usr/local/sbin:/usr/sbin:/sbin"
 
@@ -35,6 +40,7 @@ def start(systemd: int | None = None, nginx: tuple[int, ...] | None = None) -> C
             nginx=nginx or max(_nginx(asked_nginx) or (), OLDEST_NGINX),
             cpus=len(os.sched_getaffinity(0)),
             ipv6=Path("/proc/net/if_inet6").exists(),
+            scope=scope.current(),
         )
 
     return host
@@ -43,6 +49,50 @@ def start(systemd: int | None = None, nginx: tuple[int, ...] | None = None) -> C
 def program(name: str) -> str | None:
     """Return the path of a program, also of an administrator's one that a user's ``$PATH`` leaves out."""
     return shutil.which(name, path=f"{os.environ.get('PATH', os.defpath)}:{_SBIN}")
+
+
+def user_scope() -> Scope:
+    """Return the scope of the user that this program runs as."""
+    user = pwd.getpwuid(os.getuid())
+    home = PurePosixPath(user.pw_dir)
+    return scope.of_user(
+        user.pw_name,
+        home=home,
+        config=_directory("XDG_CONFIG_HOME", home / ".config"),
+        state=_directory("XDG_STATE_HOME", home / ".local/state"),
+        run=_directory("XDG_RUNTIME_DIR", PurePosixPath("/run/user", str(user.pw_uid))),
+        groups=frozenset(_groups(user)),
+        lingers=Path("/var/lib/systemd/linger", user.pw_name).exists(),
+        controllers=_controllers(user.pw_uid),
+        lowest_port=_lowest_port(),
+    )
+
+
+def _directory(variable: str, default: PurePosixPath) -> PurePosixPath:
+    # XDG Base Directory Specification: a path that is not absolute is to be ignored.
+    value = os.environ.get(variable, "")
+    return PurePosixPath(value) if value.startswith("/") else default
+
+
+def _groups(user: pwd.struct_passwd) -> Iterator[str]:
+    for number in os.getgrouplist(user.pw_name, user.pw_gid):
+        with contextlib.suppress(KeyError):
+            yield grp.getgrgid(number).gr_name
+
+
+def _controllers(uid: int) -> frozenset[str] | None:
+    manager = Path(f"/sys/fs/cgroup/user.slice/user-{uid}.slice/user@{uid}.service")
+    try:
+        return frozenset((manager / "cgroup.controllers").read_text().split())
+    except OSError:  # It does not run, or cgroups are those of version 1.
+        return None
+
+
+def _lowest_port() -> int:
+    try:
+        return int(Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text())
+    except (OSError, ValueError):
+        return 1024
 
 
 def systemd_version() -> int | None:

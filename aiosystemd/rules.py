@@ -6,6 +6,7 @@ from ipaddress import ip_address
 from typing import Literal, NamedTuple
 
 from aiosystemd.contract import CLEANUP_RESERVE, INSTANCE_VARIABLE, PREDECESSOR_VARIABLE
+from aiosystemd.known import NAMES, OWNED, SINCE
 from aiosystemd.model import Deployment
 from aiosystemd.values import MAX_ARG_STRLEN
 
@@ -23,7 +24,7 @@ class Violation(NamedTuple):
 
     concerns: tuple[_KeyPath, ...]
     what: str
-    hint: str
+    hint: str = ""
     severity: Literal["error", "warning"] = "error"
 
 
@@ -113,25 +114,9 @@ def _one_kind_of_socket(d: Deployment) -> Iterator[Violation]:
         yield Violation(concerns, "listen.address is for TCP ports", "set listen.port, or remove it")
 
 
-_RESERVED_NAMES = frozenset(
-    # Users and groups of a Debian system: systemd takes an existing one in place of a dynamic user, systemd.exec(5).
-    "root daemon bin sys sync games man lp mail news uucp proxy www-data backup list irc nobody nogroup adm tty disk "
-    "kmem dialout fax voice cdrom floppy tape sudo audio dip operator src shadow utmp video sasl plugdev staff users "
-    "localhost input kvm render sgx messagebus polkitd sshd ntp postfix postgres mysql redis nginx haproxy "
-    # Directories below /run and /var/lib that are not for an application.
-    "private systemd dbus lock log udev user apt dpkg misc pam python ucf sudo initramfs credentials shm network "
-    # Units of systemd that a unit of ours would take the place of: NAME@.service, NAME.target.
-    "getty autovt serial-getty container-getty user-runtime-dir basic bluetooth boot-complete cryptsetup default "
-    "emergency exit final first-boot-complete getty-pre graphical halt hibernate kexec local-fs multi-user "
-    "network-online network-pre nss-lookup paths poweroff printer reboot remote-fs rescue rpcbind shutdown sigpwr "
-    "sleep slices smartcard sockets sound suspend swap sysinit system-update time-set time-sync timers umount "
-    "usb-gadget ssh ifup".split()
-)
-
-
 @_rule
 def _name_is_free(d: Deployment) -> Iterator[Violation]:
-    if d.name in _RESERVED_NAMES or d.name.startswith("systemd-"):
+    if d.name in NAMES or d.name.startswith("systemd-"):
         what = f'"{d.name}" is the name of a user, a directory or a unit of the system'
         yield Violation((("name",),), what, f'choose another one, as in "{d.name}-site"')
 
@@ -269,54 +254,17 @@ def _variables(d: Deployment) -> Iterator[Violation]:
 @_rule
 def _directives_are_not_ours(d: Deployment) -> Iterator[Violation]:
     for name in d.service.directives:
-        if hint := _OWNED.get(name):
+        if hint := OWNED.get(name):
             key = ("service", "directives", name)
             yield Violation((key,), f"{name}= is written from the rest of this file", f"use {hint}")
 
 
-_OWNED = {
-    "ExecStart": "app, python and arguments",
-    "ExecReload": "app, python and arguments: the runtime puts a new process in the place of the old",
-    "Type": "server: the runtime speaks sd_notify(3)",
-    "NotifyAccess": "server: only the main process notifies",
-    "User": "service.user",
-    "Group": "service.group",
-    "DynamicUser": "service.dynamic_user",
-    "WorkingDirectory": "directory",
-    "Environment": "service.environment",
-    "EnvironmentFile": "service.environment_files",
-    "LoadCredential": "service.credentials",
-    "MemoryMax": "service.memory_max",
-    "CPUQuota": "service.cpu_quota",
-    "TasksMax": "service.tasks_max",
-    "LimitNOFILE": "service.open_files",
-    "Restart": "service.restart",
-    "TimeoutStartSec": "timeouts.start",
-    "TimeoutStopSec": "timeouts.stop",
-    "TimeoutSec": "timeouts",
-    "WatchdogSec": "timeouts.watchdog",
-    "Sockets": "listen",
-    "NonBlocking": "listen",
-    "KillMode": "timeouts: the server gets SIGTERM and the time to drain, its own processes are left to it",
-    "KillSignal": "timeouts: the runtime drains on SIGTERM",
-    "RuntimeDirectory": "sandbox.writable, or listen.directory for sockets; the service has one, for orders",
-    "RuntimeDirectoryMode": "sandbox.writable: only the service itself may give its instances orders",
-    "RuntimeDirectoryPreserve": "sandbox.writable: what a dead process took orders on must go with it",
-    "OOMPolicy": "service.memory_max: in a reload, one of two processes may be killed",
-    "PrivatePIDs": "server: a reload hands over to a process by its number",
-    "FileDescriptorStoreMax": "server: the runtime keeps its own",
-    "ReadWritePaths": "sandbox.writable",
-    "ReadWriteDirectories": "sandbox.writable",
-    "PrivateNetwork": "sandbox.network",
-    "IPAddressAllow": "sandbox.addresses",
-    "IPAddressDeny": "sandbox.addresses",
-    "ProtectHome": "sandbox.home",
-    "PrivateTmp": "sandbox.shared_tmp",
-    "MemoryDenyWriteExecute": "sandbox.executable_memory",
-    "PrivateUsers": "sandbox.host_users",
-    "DeviceAllow": "sandbox.devices",
-    "SupplementaryGroups": "service.groups",
-}
+def unknown_to(systemd: int, d: Deployment) -> Iterator[Violation]:
+    """Yield the directives of ``d`` that a version of systemd does not know yet."""
+    for name in d.service.directives:
+        if (since := SINCE.get(name, 0)) > systemd:
+            what = f"service.directives: systemd {systemd} does not know {name}= (since {since})"
+            yield Violation((("service", "directives", name),), what)
 
 
 def _twice(items: Iterable[tuple[_KeyPath, str]], what: str) -> Iterator[Violation]:
@@ -338,11 +286,44 @@ def _prefixes(d: Deployment) -> Iterator[Violation]:
     streams = [(("proxy", "streams", i), location(prefix)) for i, prefix in enumerate(d.proxy.streams)]
     yield from _twice([*static, *streams], "the path prefix")
     for key, prefix in static:
-        if prefix == "/":
+        if prefix == location(d.proxy.prefix or "/"):
             yield Violation((key,), "every path would be a static file", 'use a prefix, as in "/static/"')
 
 
-def _normal(address: str) -> str:
+@_rule
+def _joined_sites(d: Deployment) -> Iterator[Violation]:
+    site, prefix, both = d.proxy.site, d.proxy.prefix, (("proxy", "site"), ("proxy", "prefix"))
+    if prefix is None and site is None:
+        return
+    if prefix is None:
+        yield Violation(both, "proxy.site needs proxy.prefix", 'set proxy.prefix, as in "/api/"')
+    elif site is None:
+        yield Violation(both[::-1], "proxy.prefix needs proxy.site", "set proxy.site, or remove it")
+    elif location(prefix) == "/":
+        hint = "use a longer prefix, or leave out proxy.site and proxy.prefix"
+        yield Violation(both[1:], "every path of the site would be this application's", hint)
+    if site == d.name:
+        yield Violation(both, "a deployment cannot join its own site", "name another one, or remove it")
+    for key in ("server_names", "listen", "default_server", "tls"):
+        if key in d.proxy.model_fields_set:
+            hint = f"remove it, or set it in the file of {site}" if site else "remove it"
+            yield Violation((("proxy", key),), f"proxy.{key} is for a site, and this deployment joins one", hint)
+
+
+@_rule
+def _joined_prefixes(d: Deployment) -> Iterator[Violation]:
+    if d.proxy.prefix is None:
+        return
+    below = location(d.proxy.prefix)
+    paths: list[tuple[_KeyPath, str]] = [(("proxy", "static", path), path) for path in d.proxy.static]
+    paths += [(("proxy", "streams", i), path) for i, path in enumerate(d.proxy.streams)]
+    for key, path in paths:
+        if not location(path).startswith(below):
+            what = f"{path} is not below proxy.prefix ({d.proxy.prefix})"
+            yield Violation((key, ("proxy", "prefix")), what, "write the whole path, prefix included")
+
+
+def normal_address(address: str) -> str:
     """Return the one spelling of an address to listen on, as nginx compares them."""
     host, _, port = address.rpartition(":")
     try:
@@ -360,7 +341,7 @@ def _addresses_and_names(d: Deployment) -> Iterator[Violation]:
     listen: list[tuple[_KeyPath, str]] = [(("proxy", "listen", i), address) for i, address in enumerate(proxy.listen)]
     if proxy.tls:
         listen += [(("proxy", "tls", "listen", i), address) for i, address in enumerate(proxy.tls.listen)]
-    yield from _twice(((key, _normal(address)) for key, address in listen), "the address")
+    yield from _twice(((key, normal_address(address)) for key, address in listen), "the address")
     names = ((("proxy", "server_names", i), name.lower()) for i, name in enumerate(proxy.server_names))
     yield from _twice(names, "the server name")
     for i, name in enumerate(proxy.server_names):

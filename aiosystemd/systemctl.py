@@ -1,10 +1,12 @@
 """systemctl, the way to talk to systemd: what it knows, and commands that take their time."""
 
 import os
+import shlex
 import subprocess
 from collections.abc import Iterable, Mapping
 from typing import Final, Self
 
+from aiosystemd import scope
 from aiosystemd.loop import Loop
 
 Properties = Mapping[str, str]
@@ -14,8 +16,17 @@ _LONGEST: Final = 500
 """Characters of a program's message that are repeated."""
 
 
+_MANY: Final = 4
+"""Words of a command that are repeated."""
+
+
 class SystemctlError(Exception):
-    """systemctl failed; the text is its own."""
+    """systemctl, or another of systemd's programs, failed; the text is the command's and its own words."""
+
+    def __init__(self, command: str, words: str) -> None:
+        super().__init__(f"{command}: {words}")
+        self.command = command
+        self.words = words
 
 
 def show(units: Iterable[str], properties: Iterable[str]) -> dict[str, Properties]:
@@ -35,10 +46,22 @@ def run(*arguments: str) -> str:
 
     Raises SystemctlError.
     """
-    process = _start("systemctl", *arguments)
+    return run_program("systemctl", *arguments)
+
+
+def run_program(program: str, *arguments: str) -> str:
+    """Run another of systemd's programs and return what it printed.
+
+    Raises SystemctlError.
+    """
+    try:
+        process = _start(program, *arguments)
+    except OSError as error:
+        raise SystemctlError(_named(program, arguments), f"cannot be run: {error.strerror}") from None
     output, errors = process.communicate()
     if process.returncode:
-        raise SystemctlError(_first_line(errors) or f"systemctl failed with status {process.returncode}")
+        words = _first_line(errors) or f"failed with status {process.returncode}"
+        raise SystemctlError(_named(program, arguments), words)
     return output
 
 
@@ -47,7 +70,8 @@ def last_error(unit: str, since: float, until: float) -> str:
     # journalctl(1): what a process wrote just before its end may not be in the journal yet.
     _start("journalctl", "--sync").communicate()
     # Without --lines=1, which with --since= is the first line on systemd 252 (measured).
-    chosen = (f"_SYSTEMD_UNIT={unit}", "--priority=err", f"--since=@{since:.6f}", f"--until=@{until:.6f}")
+    field = "_SYSTEMD_USER_UNIT" if scope.current().user else "_SYSTEMD_UNIT"
+    chosen = (f"{field}={unit}", "--priority=err", f"--since=@{since:.6f}", f"--until=@{until:.6f}")
     output, _ = _start("journalctl", *chosen, "--output=cat", "--quiet", "--no-pager").communicate()
     return _first_line("".join(output.strip().splitlines()[-1:]))
 
@@ -84,17 +108,28 @@ class Command:
 
 def _start(program: str, *arguments: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        # Without an agent that asks for a password: it would keep the pipes open.
-        (program, *(("--no-ask-password",) if program == "systemctl" else ()), *arguments),
+        (program, *(_options() if program == "systemctl" else ()), *arguments),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         encoding="utf-8",
         errors="replace",
-        env={**os.environ, "LC_ALL": "C.UTF-8"},
+        env=_environment(),
         start_new_session=True,  # a Ctrl-C at the terminal is for this program to handle, in order
     )
+
+
+def _options() -> tuple[str, ...]:
+    # Without an agent that asks for a password: it would keep the pipes open.
+    return ("--no-ask-password", *scope.current().option)
+
+
+def _environment() -> dict[str, str]:
+    here = scope.current()
+    # systemctl(1), --user: it finds the user's manager by this, which neither su(1) nor cron(8) sets.
+    manager = {"XDG_RUNTIME_DIR": str(here.run)} if here.user else {}
+    return {**os.environ, "LC_ALL": "C.UTF-8", **manager}
 
 
 def _properties(block: str) -> Properties:
@@ -103,6 +138,12 @@ def _properties(block: str) -> Properties:
         name, _, value = line.partition("=")
         found[name] = f"{found[name]}\n{value}" if name in found else value
     return found
+
+
+def _named(program: str, arguments: tuple[str, ...]) -> str:
+    """Return a command as it is told: without its options, and with the first of many units."""
+    words = [word for word in arguments if not word.startswith("-")]
+    return shlex.join((program, *scope.current().option, *words[:_MANY])) + " …" * (len(words) > _MANY)
 
 
 def _first_line(text: str) -> str:

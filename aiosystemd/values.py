@@ -21,7 +21,7 @@ MAX_SHOWN: Final = 60
 _UNITS: Final = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 # Patterns as text: re compiles one when a file needs it, and most files need two or three.
 _SIZE: Final = r"(\d{1,15}) ?([KMGT]?)(?:i?B)?"
-_NAME: Final = r"[a-z][a-z0-9_-]{0,30}"
+NAME: Final = r"[a-z][a-z0-9_-]{0,30}"
 _USER: Final = r"[a-z_][a-z0-9_-]{0,30}"
 _VARIABLE: Final = r"[A-Za-z_][A-Za-z0-9_]*"
 _DIRECTIVE: Final = r"[A-Z][A-Za-z0-9]*"
@@ -239,7 +239,7 @@ ProxyPath = Annotated[str, AfterValidator(_path), AfterValidator(_no_variable)]
 EnvironmentValue = Annotated[str, AfterValidator(_environment_value)]
 Name = Annotated[
     str,
-    _matching(_NAME, "a name", "begin with a lower-case letter; then up to 30 of a-z, 0-9, - and _"),
+    _matching(NAME, "a name", "begin with a lower-case letter; then up to 30 of a-z, 0-9, - and _"),
 ]
 User = Annotated[
     str,

@@ -4,22 +4,29 @@ import os
 import re
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from aiosystemd import apply
+from aiosystemd import apply, scope
 from aiosystemd.compare import compare
 from aiosystemd.errors import Location, Problem
 from aiosystemd.export import instance_names
-from aiosystemd.export.nginx import site_path, standalone
+from aiosystemd.export.nginx import locations_path, server_around, site_path, standalone
 from aiosystemd.host import Host
 from aiosystemd.model import Deployment, Tls
-from aiosystemd.plan import plan, render
+from aiosystemd.plan import placed, plan, render
 from aiosystemd.probe import nginx_version, program, systemd_version
+from aiosystemd.render.nginx import Directive
 
 _TIMEOUT = 60
 """Seconds for one checker; none talks to the network or to a manager."""
+
+
+_READS = {"XDG_RUNTIME_DIR": "/run"}
+"""What systemd-analyze wants to be set for a user's units; it changes nothing there."""
+
+_OF_A_UNIT = r"(?P<file>[^:\s]+):(?P<line>\d+): (?P<what>.*)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +60,13 @@ def verify(deployment: Deployment, host: Host, source: str) -> Iterator[Verdict]
         yield from _systemd(scratch, deployment.python, host, root)
         if deployment.proxy.kind == "nginx":
             yield missing or _nginx(scratch, host, root)
+
+
+def verify_installed(units: Iterable[str]) -> Iterator[Problem]:
+    """Run ``systemd-analyze verify`` on units as this host has them, drop-ins and all, and yield what it says."""
+    if analyze := program("systemd-analyze"):
+        command = (analyze, *scope.current().option, "verify", "--man=no", "--recursive-errors=no")
+        yield from _complaints(_run(*command, *units), Path("/"), _OF_A_UNIT)
 
 
 def _for_scratch(d: Deployment, root: Path) -> tuple[Deployment, Verdict | None]:
@@ -113,29 +127,34 @@ def _systemd(d: Deployment, wanted: str, host: Host, root: Path) -> Iterator[Ver
         note = "not installed" if analyze is None else f"systemd {here} here, {host.systemd} asked for"
         yield from (Verdict(name, note=note, ran=False) for name in names)
         return
-    units = root / "etc/systemd/system"
+    units = root / host.scope.units.relative_to("/")
     instance = instance_names(d, host)[0]
     # An instance need not exist as a file: the template beside it is found, and this directory comes before the host's.
     done = _run(
         analyze,
+        *host.scope.option,
         "verify",
         "--man=no",
         "--recursive-errors=no",
         *(str(units / name) for name in (f"{d.name}@{instance}.service", f"{d.name}@{instance}.socket")),
         *(str(unit) for unit in sorted(units.glob("*.target"))),
+        **_READS,
     )
     # Its exit status is not enough: some versions report an ignored directive and still succeed.
     note = "" if d.python == wanted else f"without {wanted}, which is not here"
-    yield Verdict(names[0], tuple(_complaints(done, root, r"(?P<file>[^:\s]+):(?P<line>\d+): (?P<what>.*)")), note)
-    yield _exposure(d, analyze, units)
+    yield Verdict(names[0], tuple(_complaints(done, root, _OF_A_UNIT)), note)
+    yield _exposure(d, host, analyze, units)
 
 
 def _complaints(done: subprocess.CompletedProcess[str], root: Path, pattern: str) -> Iterator[Problem]:
     checker = Location(Path(done.args[0]).name)
-    for line in dict.fromkeys(done.stderr.replace(str(root), "").splitlines()):
+    for said in dict.fromkeys(done.stderr.splitlines()):
+        line = said if root == Path("/") else said.replace(str(root), "")
         if match := re.fullmatch(pattern, line):
             at = Location(match["file"], int(match["line"])) if match["file"] else checker
-            warning = match.groupdict().get("level") == "warn"
+            # A drop-in that this host has for the unit is read too, and is not ours.
+            others = bool(match["file"]) and str(root) not in said
+            warning = others or match.groupdict().get("level") == "warn"
             yield Problem(at, match["what"], severity="warning" if warning else "error")
         elif line.strip():
             yield Problem(checker, line.strip())
@@ -143,9 +162,9 @@ def _complaints(done: subprocess.CompletedProcess[str], root: Path, pattern: str
         yield Problem(checker, f"failed with status {done.returncode}: {done.stdout.strip()}")
 
 
-def _exposure(d: Deployment, analyze: str, units: Path) -> Verdict:
+def _exposure(d: Deployment, host: Host, analyze: str, units: Path) -> Verdict:
     unit = f"{d.name}@.service"
-    done = _run(analyze, "security", "--offline=true", "--no-pager", str(units / unit))
+    done = _run(analyze, *host.scope.option, "security", "--offline=true", "--no-pager", str(units / unit), **_READS)
     match = re.search(r"exposure level for \S+: ([0-9.]+)", done.stdout)
     if match is None:
         return Verdict("systemd-analyze security", note="it gave no figure", ran=False)
@@ -154,7 +173,7 @@ def _exposure(d: Deployment, analyze: str, units: Path) -> Verdict:
     if limit is not None and found > limit:
         what = f"exposure {found} is above sandbox.max_exposure ({limit:g})"
         hint = f"systemd-analyze security --offline=true {unit} tells what costs how much"
-        problems = (Problem(Location(f"/etc/systemd/system/{unit}"), what, hint),)
+        problems = (Problem(Location(str(host.scope.units / unit)), what, hint),)
     return Verdict("systemd-analyze security", problems, f"exposure {found}")
 
 
@@ -167,10 +186,20 @@ def _nginx(d: Deployment, host: Host, root: Path) -> Verdict:
         versions = (".".join(map(str, version)) for version in (here, host.nginx))
         return Verdict("nginx -t", note="nginx {} here, {} asked for".format(*versions), ran=False)
     configuration = root / "nginx.conf"
-    site = PurePosixPath(root, site_path(d).relative_to("/"))
-    apply.replace(configuration, standalone(site, PurePosixPath(root), None).render().encode(), 0o600)
+    written = standalone(_below(root, site_path(d), host), PurePosixPath(root), None, *_around(d, host, root))
+    apply.replace(configuration, written.render().encode(), 0o600)
     done = _run(nginx, "-t", "-q", "-e", "stderr", "-p", str(root), "-c", str(configuration))
     # The first lines have no time and process yet, and the last one says no more than the exit status.
     done.stderr = re.sub(r"(?m)^nginx: configuration file \S+ test failed\n", "", done.stderr)
     pattern = r"(?:nginx:|\S+ \S+) \[(?P<level>\w+)\] (?:\d+#\d+: )?(?P<what>.*?)(?: in (?P<file>/\S+):(?P<line>\d+))?"
     return Verdict("nginx -t", tuple(_complaints(done, root, pattern)))
+
+
+def _around(d: Deployment, host: Host, root: Path) -> Iterator[Directive]:
+    """Yield a server in the place of the one whose site is joined."""
+    if d.proxy.site is not None:
+        yield server_around(_below(root, locations_path(d), host), f"unix:{root}/site.sock")
+
+
+def _below(root: Path, path: PurePosixPath, host: Host) -> PurePosixPath:
+    return PurePosixPath(root, placed(path, host).relative_to("/"))

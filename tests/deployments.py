@@ -49,7 +49,7 @@ _SHAPES: Final[dict[str, Strategy]] = {
     "Line": _lines,
     "ListenAddress": st.sampled_from(["80", "*:8080", "127.0.0.1:80", "[::]:80", "localhost:8081"]),
     "Mode": _pattern(values._MODE),
-    "Name": _pattern(values._NAME),
+    "Name": _pattern(values.NAME),
     "Network": st.ip_addresses().map(str) | st.just("localhost"),
     "Prefix": _after("/", "/$?#"),
     "Program": _after("/", "\"'$\\"),

@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 from aiosystemd import apply
-from aiosystemd.compare import compare
+from aiosystemd.compare import compare, digest
 from aiosystemd.errors import Problem, ProblemsError
 from aiosystemd.export import MARK
 from aiosystemd.plan import Rendered, Tree
@@ -328,3 +328,102 @@ def test_writers_at_once_give_a_complete_tree(root: Path) -> None:
     found = written(root)
     assert len(found) == 20
     assert set(found.values()) <= {rendered.content for one in wanted for rendered in one.values()}
+
+
+def replaced(root: Path, wanted: Tree) -> None:
+    """Write undoably, as a run does that may fail later."""
+    with apply.ready(compare(wanted, root), undoable=True) as put:
+        put()
+
+
+def test_what_was_there_comes_back(root: Path, units: Path) -> None:
+    write(tree(b"old\n"), root)
+    before = written(root)
+    inodes = {path.name: path.stat().st_ino for path in units.iterdir()}
+    replaced(root, tree(b"new\n"))
+    assert (units / "shop@.service").read_bytes() == HEAD + b"new\n"
+    assert [apply.restore(path) for path in (units / "shop@.service", units / "shop@.socket")] == [True, True]
+    assert written(root) == before
+    # The very files, with whatever belongs to them: owner, access control lists, times.
+    assert {path.name: path.stat().st_ino for path in units.iterdir()} == inodes
+
+
+def test_what_was_removed_comes_back(root: Path, units: Path) -> None:
+    write(tree(), root)
+    owned = {path: frozenset({digest(each.content)}) for path, each in tree().items()}
+    with apply.ready(compare({}, root, owned), undoable=True) as put:
+        put()
+    assert sorted(path.name for path in units.iterdir()) == [
+        ".shop@.service.aiosystemd-before",
+        ".shop@.socket.aiosystemd-before",
+    ]
+    assert apply.restore(units / "shop@.service")
+    assert (units / "shop@.service").read_bytes() == HEAD
+
+
+def test_what_is_new_has_nothing_to_come_back(root: Path, units: Path) -> None:
+    replaced(root, tree())
+    assert not apply.restore(units / "shop@.service")
+    assert (units / "shop@.service").read_bytes() == HEAD
+
+
+@pytest.mark.parametrize("link", [False, True])
+def test_the_copy_of_a_foreign_file_goes_when_it_comes_back(link: bool, root: Path, units: Path) -> None:  # noqa: FBT001
+    unit = units / "shop@.service"
+    if link:
+        unit.symlink_to("/dev/null")
+    else:
+        unit.write_bytes(b"foreign")
+    (units / "shop@.service.aiosystemd-old").write_bytes(b"an older one")
+    replaced(root, tree(b"", "shop@.service"))
+    assert (units / "shop@.service.aiosystemd-old1").exists()
+    assert apply.restore(unit)
+    assert sorted(path.name for path in units.iterdir()) == ["shop@.service", "shop@.service.aiosystemd-old"]
+    assert unit.is_symlink() == link
+    assert link or unit.read_bytes() == b"foreign"
+
+
+def test_a_second_name_alone_is_no_reason_to_change_anything(root: Path, units: Path) -> None:
+    """As after a kill between the second name and the new file."""
+    write(tree(), root)
+    unit = units / "shop@.service"
+    os.link(unit, units / ".shop@.service.aiosystemd-before")
+    assert apply.restore(unit)
+    assert written(units) == {"shop@.service": HEAD, "shop@.socket": HEAD}
+
+
+def test_settling_leaves_nothing_but_what_is_in_place(root: Path, units: Path) -> None:
+    write(tree(b"old\n"), root)
+    replaced(root, tree(b"new\n"))
+    (units / ".shop@.service.abc.aiosystemd-new").touch()
+    (units / ".shop2@.service.abc.aiosystemd-new").touch()
+    for name in ("shop@.service", "shop@.socket", "nowhere/shop.target"):
+        apply.settle(units / name)
+    assert written(units) == {
+        "shop@.service": HEAD + b"new\n",
+        "shop@.socket": HEAD + b"new\n",
+        ".shop2@.service.abc.aiosystemd-new": b"",
+    }
+
+
+def test_a_link_leads_elsewhere_at_once(tmp_path: Path) -> None:
+    link = tmp_path / "current"
+    link.symlink_to("first")
+    (tmp_path / ".current.aiosystemd-new").symlink_to("left by a run that was killed")
+    apply.relink(link, "second")
+    assert link.readlink() == Path("second")
+    assert [path.name for path in tmp_path.iterdir()] == ["current"]
+
+
+def test_a_link_that_cannot_be_led_elsewhere_stays(root: Path) -> None:
+    (root / "current").mkdir(parents=True)
+    with pytest.raises(ProblemsError, match="current: cannot be written: Is a directory"):
+        apply.relink(root / "current", "second")
+    assert [path.name for path in root.iterdir()] == ["current"]
+
+
+def test_what_is_not_there_is_deleted_too(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for name in ("file", "file", "no/directory"):
+        apply.delete(tmp_path / name)
+    assert list(tmp_path.iterdir()) == []

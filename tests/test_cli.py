@@ -3,15 +3,18 @@
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
-from pathlib import Path
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
 from typing import Protocol
 
 import pytest
+import typer
 
-from aiosystemd import cli, load
+from aiosystemd import cli, scope
 from aiosystemd.errors import Location, Problem, ProblemsError
 from tests.tools import own_command, require
 
@@ -50,16 +53,28 @@ def run(tmp_path: Path) -> Runner:
     return lambda *arguments, **environment: Run(tmp_path, arguments, environment)
 
 
-def test_every_command_is_tested_here() -> None:
-    assert set(COMMANDS) == {"check", "generate", "up", "rollout", "drill", "schema"}
-
-
 @pytest.mark.parametrize("command", COMMANDS)
 def test_help_shows_an_example(run: Runner, command: str) -> None:
     done = run(command, "--help")
     assert (done.status, done.err) == (0, "")
     assert f"Example: aiosystemd {command}" in done.out
     assert run(command, "-h").out == done.out
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_example_is_one_that_the_program_understands(command: str) -> None:
+    parsed = typer.main.get_command(cli.app).commands[command]  # type: ignore[attr-defined]
+    (example,) = re.findall(rf"^Example: aiosystemd {command}(.*)$", parsed.help, re.MULTILINE)
+    arguments = shlex.split(example.partition(" >")[0])
+    assert parsed.make_context(command, arguments).args == []
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_says_what_everything_is(command: str) -> None:
+    for parameter in typer.main.get_command(cli.app).commands[command].params:  # type: ignore[attr-defined]
+        assert parameter.help.endswith((".", "]")), parameter.name
+        flag = getattr(parameter, "is_flag", False)
+        assert flag or parameter.metavar, f"{parameter.name} has no word for its value"
 
 
 def test_no_command_is_a_wish_for_help(run: Runner) -> None:
@@ -124,7 +139,7 @@ def test_without_a_file_it_is_the_one_of_this_directory(run: Runner, tmp_path: P
 def test_a_name_is_a_file_of_the_host(run: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     done = run("check", "no-such-deployment")
     assert done.err.startswith("/etc/aiosystemd/no-such-deployment.toml: no such file")
-    monkeypatch.setattr(load, "HOST_DIRECTORY", tmp_path)
+    monkeypatch.setattr(scope, "_current", replace(scope.SYSTEM, files=PurePosixPath(tmp_path)))
     monkeypatch.setattr(sys, "argv", ["aiosystemd", "generate", "good", "--output", str(tmp_path / "tree")])
     with pytest.raises(SystemExit) as caught:
         cli.main()
@@ -199,36 +214,29 @@ def test_what_is_wrong_with_a_file_is_told_before_anything_is_done(run: Runner, 
     assert done.err.startswith("bad.toml:2:7: app: ")
 
 
-def test_two_files_cannot_describe_the_same_deployment(run: Runner, tmp_path: Path) -> None:
+@pytest.mark.parametrize("command", ["check", "generate"])
+def test_two_files_cannot_describe_the_same_deployment(run: Runner, tmp_path: Path, command: str) -> None:
     (tmp_path / "again.toml").write_text(GOOD)
-    done = run("generate", "good.toml", "again.toml")
-    assert (done.status, done.out) == (1, "")
-    assert 'again.toml: the name "shop" is claimed by good.toml too (change it in one of them)\n' in done.err
+    done = run(command, "good.toml", "again.toml")
+    assert done.status == 1
+    assert 'again.toml:1:8: the name "shop" is claimed by good.toml too (change it in one of them)\n' in done.err
     assert not (tmp_path / "build").exists()
 
 
-@pytest.mark.parametrize(
-    ("both", "claim"),
-    [
-        ("proxy.default_server = true", "the default server on [::]:80"),
-        ('proxy.server_names = ["Shop.example"]', "the server name shop.example on 80"),
-        ("listen.port = 8000", "the address 127.0.0.1:8003"),
-        ("", "the server name this host on 80"),
-    ],
-)
-def test_two_deployments_cannot_claim_one_address(run: Runner, tmp_path: Path, both: str, claim: str) -> None:
-    for name in ("shop", "blog"):
-        (tmp_path / f"{name}.toml").write_text(GOOD.replace("shop", name) + both + "\n")
-    done = run("generate", "shop.toml", "blog.toml")
-    assert done.status == 1
-    assert f"blog.toml: {claim} is claimed by shop.toml too" in done.err
+def test_a_directory_stands_for_the_files_in_it(run: Runner, tmp_path: Path) -> None:
+    (tmp_path / "good.toml").rename(tmp_path / "bad.toml")
+    (tmp_path / "other.toml").write_text(GOOD.replace("shop", "other") + "proxy.kind = 'none'\n")
+    assert run("generate", ".").status == 0
+    names = {path.name for path in (tmp_path / "build/etc/systemd/system").iterdir()}
+    assert {"shop@.service", "other@.service"} < names
+    assert [each["file"] for each in json.loads(run("check", "--json", ".").out)] == ["bad.toml", "other.toml"]
 
 
 def test_directive_that_the_target_does_not_know_is_refused(run: Runner, tmp_path: Path) -> None:
     (tmp_path / "good.toml").write_text(GOOD + 'service.directives.RestartMode = "direct"\n')
     done = run("generate", "good.toml", "--systemd", "252")
     assert done.status == 1
-    assert "systemd 252 does not know RestartMode= (since 254)" in done.err
+    assert "good.toml:3:34: service.directives: systemd 252 does not know RestartMode= (since 254)" in done.err
 
 
 def test_exposure_above_the_limit_is_not_written(run: Runner, tmp_path: Path) -> None:

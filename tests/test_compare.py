@@ -5,7 +5,7 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
-from aiosystemd.compare import Change, compare, foreign
+from aiosystemd.compare import Change, compare, digest, foreign
 from aiosystemd.errors import Problem, ProblemsError
 from aiosystemd.export import MARK
 from aiosystemd.plan import Rendered
@@ -138,3 +138,70 @@ def test_only_what_is_foreign_is_a_problem() -> None:
     assert problem.at.file == "foreign"
     assert "--force" in problem.hint
     assert [change.done for change in changes] == ["created", "updated", "unchanged", "replaced"]
+
+
+OWNED = {UNIT: frozenset({digest(CONTENT)})}
+
+
+@pytest.mark.parametrize(
+    ("found", "expected"),
+    [
+        (None, "create"),
+        (CONTENT, "unchanged"),
+        (CONTENT + b"Nice=5\n", "edited"),
+        (CONTENT.replace(b"shop.toml", b"shop2.toml"), "edited"),
+    ],
+)
+def test_what_is_ours_by_its_hash(found: bytes | None, expected: str, tmp_path: Path) -> None:
+    if found is not None:
+        there(tmp_path, found)
+    (change,) = compare(TREE, tmp_path, OWNED)
+    assert (change.kind, change.name, change.found) == (expected, UNIT, found)
+    assert change.refused == (expected == "edited")
+
+
+@pytest.mark.parametrize(
+    ("found", "expected"),
+    [
+        (CONTENT, "update"),
+        (CONTENT + b"Nice=6\n", "unchanged"),
+        (CONTENT + b"Nice=5\n", "edited"),
+    ],
+)
+def test_what_is_ours_and_is_to_change(found: bytes, expected: str, tmp_path: Path) -> None:
+    there(tmp_path, found)
+    (change,) = compare({UNIT: Rendered(0o644, CONTENT + b"Nice=6\n")}, tmp_path, OWNED)
+    assert change.kind == expected
+
+
+def test_our_header_makes_nothing_ours_where_hashes_decide(tmp_path: Path) -> None:
+    there(tmp_path, CONTENT + b"Nice=5\n")
+    (change,) = compare(TREE, tmp_path, {})
+    assert (change.kind, change.refused) == ("foreign", True)
+
+
+def test_what_is_as_wanted_is_taken_over_whoever_wrote_it(tmp_path: Path) -> None:
+    there(tmp_path)
+    assert [change.kind for change in compare(TREE, tmp_path, {})] == ["unchanged"]
+
+
+@pytest.mark.parametrize(("found", "expected"), [(CONTENT, ["remove"]), (CONTENT + b"\n", ["edited"]), (None, [])])
+def test_what_is_not_wanted_any_more(found: bytes | None, expected: list[str], tmp_path: Path) -> None:
+    if found is not None:
+        there(tmp_path, found)
+    changes = compare({}, tmp_path, OWNED)
+    assert [change.kind for change in changes] == expected
+    assert {(change.wanted, change.content) for change in changes} <= {(None, None)}
+    assert {change.done for change in changes} <= {"removed"}
+
+
+def test_a_vendors_unit_does_not_keep_ours_from_being_removed(tmp_path: Path) -> None:
+    there(tmp_path)
+    there(tmp_path, b"[Unit]\n", path=PurePosixPath("/usr/lib/systemd/system/shop@.service"))
+    assert [change.kind for change in compare({}, tmp_path, OWNED)] == ["remove"]
+
+
+def test_several_contents_may_be_ours(tmp_path: Path) -> None:
+    there(tmp_path, CONTENT + b"Nice=5\n")
+    owned = {UNIT: OWNED[UNIT] | {digest(CONTENT + b"Nice=5\n")}}
+    assert [change.kind for change in compare(TREE, tmp_path, owned)] == ["update"]

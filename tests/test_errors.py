@@ -15,6 +15,7 @@ from pydantic import AfterValidator
 
 from aiosystemd import load, rules, values
 from aiosystemd.errors import Problem, ProblemsError
+from aiosystemd.host import OLDEST_SYSTEMD
 
 FILES = sorted((Path(__file__).parent / "errors").glob("*.toml"))
 
@@ -34,7 +35,9 @@ _EXPECTATION = re.compile(r"# (error|warning): (\d+:\d+|-) (.+)")
 def problems_of(text: str) -> tuple[Problem, ...]:
     """Return every problem of a deployment file."""
     try:
-        return load.validate(load.parse("t.toml", text))[1]
+        source = load.parse("t.toml", text)
+        deployment, warnings = load.validate(source)
+        return (*warnings, *map(source.violation, rules.unknown_to(OLDEST_SYSTEMD, deployment)))
     except ProblemsError as error:
         return error.problems
 

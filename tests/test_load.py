@@ -1,12 +1,13 @@
 """Reading a deployment file: what is accepted, and what cannot even be read."""
 
 import os
-from pathlib import Path
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pytest
 
-from aiosystemd import load
+from aiosystemd import load, scope
 from aiosystemd.errors import Location, Problem, ProblemsError
 from aiosystemd.model import Deployment, Table, descriptions
 from tests.test_golden import CASES, UNITS
@@ -117,6 +118,21 @@ def test_what_follows_from_other_keys() -> None:
     assert validated('service = { user = "shop", dynamic_user = true }').dynamic_user
 
 
+@pytest.mark.parametrize(
+    ("more", "path"),
+    [
+        ("", "/"),
+        ('proxy = { site = "web", prefix = "/api" }', "/api/"),
+        ('proxy = { site = "web", prefix = "/api/" }\nhealth.timeout = 1', "/api/"),
+        ('proxy = { site = "web", prefix = "/api/" }\nhealth.path = "/health"', "/health"),
+    ],
+)
+def test_health_is_asked_for_below_the_prefix(more: str, path: str) -> None:
+    d = validated(more)
+    assert d.health_check.path == path
+    assert d.health_check.timeout == d.health.timeout
+
+
 def test_warnings_come_with_the_deployment() -> None:
     text = 'name = "shop"\napp = "shop:app"\nservice.environment = { B_TOKEN = "x", A_TOKEN = "y" }\n'
     _, warnings = load.validate(load.parse("shop.toml", text))
@@ -132,7 +148,7 @@ def test_a_file_is_meant_by_its_path(directory: str) -> None:
 def test_a_name_means_a_file_of_the_host(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     assert load.find("shop") == Path("/etc/aiosystemd/shop.toml")
-    monkeypatch.setattr(load, "HOST_DIRECTORY", tmp_path / "etc")
+    monkeypatch.setattr(scope, "_current", replace(scope.SYSTEM, files=PurePosixPath(tmp_path, "etc")))
     assert load.find("shop") == tmp_path / "etc/shop.toml"
     assert load.find("x" * 5000) == tmp_path / f"etc/{'x' * 5000}.toml"
     (tmp_path / "shop").touch()

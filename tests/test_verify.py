@@ -10,6 +10,7 @@ from aiosystemd.export.nginx import standalone
 from aiosystemd.host import Host
 from aiosystemd.load import load
 from aiosystemd.probe import probe, program
+from aiosystemd.render.nginx import directive
 from aiosystemd.verify import Verdict, verify
 from tests.test_golden import CASES, UNITS
 from tests.test_load import validated
@@ -180,3 +181,18 @@ def test_the_checkers_of_this_machine_hear_of_a_mistake(tmp_path: Path) -> None:
     command = (require("systemd-analyze"), "verify", "--man=no", str(tmp_path / "x.service"))
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert "Nonsense" in done.stderr
+
+
+JOINED = 'proxy.site = "web"\nproxy.prefix = "/api"\n'
+
+
+def test_locations_of_a_site_that_is_joined_are_checked() -> None:
+    assert [verdict.said for verdict in verdicts(f'{JOINED}proxy.streams = ["/api/"]\n')] == ["passed"] * 3
+    assert [verdict.said for verdict in unprivileged(lambda: verdicts(JOINED))] == ["passed"] * 3
+
+
+def test_a_mistake_in_locations_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("aiosystemd.export.nginx._pass", lambda _: directive("proxy_pass", "http://nobody.invalid"))
+    (problem,) = problems(JOINED)
+    assert problem.at.file == "/etc/nginx/aiosystemd/web/shop.conf"
+    assert "nobody.invalid" in problem.what

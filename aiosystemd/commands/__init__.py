@@ -21,7 +21,8 @@ Files = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="[FILE]...",
-        help="Deployment file, or NAME for /etc/aiosystemd/NAME.toml.  [default: aiosystemd.toml]",
+        help="Deployment file, NAME for /etc/aiosystemd/NAME.toml, or a directory for all *.toml in it.  "
+        "[default: aiosystemd.toml]",
         show_default=False,
     ),
 ]
@@ -30,6 +31,22 @@ DEFAULT_FILE = "aiosystemd.toml"
 File = Annotated[str, typer.Argument(metavar="FILE", help="Deployment file, or NAME for /etc/aiosystemd/NAME.toml.")]
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print a JSON document, at the end.")]
+
+
+def _choose(wanted: bool) -> bool:  # noqa: FBT001 (typer calls it so)
+    if wanted:
+        from aiosystemd import scope  # noqa: PLC0415 (most runs need none of it)
+        from aiosystemd.probe import user_scope  # noqa: PLC0415
+
+        scope.use(user_scope())
+    return wanted
+
+
+User = Annotated[
+    bool,
+    typer.Option("--user", callback=_choose, help="For your own systemd; NAME is in ~/.config/aiosystemd then."),
+]
+"""Chosen for the whole process (``scope.current``), and a fact of the ``Host`` that ``probe`` returns."""
 
 Systemd = Annotated[
     int | None,

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from aiosystemd.commands import DEFAULT_FILE, Files, Nginx, Systemd, nginx_version, print_json, report
+from aiosystemd.commands import DEFAULT_FILE, Files, Nginx, Systemd, User, nginx_version, print_json, report
 from aiosystemd.errors import ExitCode
 from aiosystemd.render.text import visible
 
@@ -14,6 +14,7 @@ def check(
     files: Files = None,
     *,
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON document, for editors and CI.")] = False,
+    _user: User = False,
     systemd: Systemd = None,
     nginx: Nginx = None,
 ) -> None:
@@ -25,7 +26,7 @@ def check(
     from aiosystemd.probe import probe  # noqa: PLC0415
 
     host = probe(systemd, nginx_version(nginx))
-    found = [inspect(file, host) for file in files or [DEFAULT_FILE]]
+    found = inspect(files or [DEFAULT_FILE], host)
     if as_json:
         print_json([each.as_json() for each in found])
     for each in () if as_json else found:
@@ -43,6 +44,7 @@ def generate(
     force: Annotated[
         bool, typer.Option("--force", help="Replace files of others too; each is kept as a copy.")
     ] = False,
+    _user: User = False,
     systemd: Systemd = None,
     nginx: Nginx = None,
 ) -> None:

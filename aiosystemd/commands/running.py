@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from aiosystemd.commands import DEFAULT_FILE, AsJson, File, as_seconds, print_json, report, tell, telling
+from aiosystemd.commands import DEFAULT_FILE, AsJson, File, User, as_seconds, print_json, report, tell, telling
 from aiosystemd.render.text import visible
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ def rollout(  # noqa: PLR0913 (each is an option)
         typer.Option(metavar="SECONDS", help="Most that a reload or restart may take; default: systemd's own limits."),
     ] = None,
     restart: Annotated[bool, typer.Option("--restart", help="Restart, also where a reload is enough.")] = False,
+    _user: User = False,
     as_json: AsJson = False,
 ) -> None:
     """Put new code in place, instance by instance, without losing a request; the first that is no good ends it.
@@ -79,6 +80,7 @@ def drill(
     *,
     post: Annotated[str, typer.Option(metavar="PATH", help="Path to POST to; default: health.path.")] = "",
     seconds: Annotated[float, typer.Option(metavar="SECONDS", help="How long to look at the undisturbed site.")] = 5.0,
+    _user: User = False,
     as_json: AsJson = False,
 ) -> None:
     """Prove that no request is lost: reload and restart every instance, under light traffic through the proxy.

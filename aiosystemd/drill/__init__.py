@@ -14,6 +14,7 @@ from aiosystemd.drill.figures import Phase, answers, phases, ratio, table
 from aiosystemd.drill.traffic import Traffic, target
 from aiosystemd.errors import ExitCode, Location, Problem, ProblemsError
 from aiosystemd.host import Host
+from aiosystemd.load import find, load
 from aiosystemd.rollout import Rollout, session
 from aiosystemd.rollout.standing import Outcome
 from aiosystemd.rollout.work import Interrupted, Options, Say, Work
@@ -66,11 +67,12 @@ def drill(built: Build, host: Host, post: str, seconds: float, say: Say) -> Dril
     if d.proxy.kind == "none":
         what = 'proxy.kind is "none": there is no proxy that could go to another instance'
         raise ProblemsError(Problem(Location(str(built.file)), what))
+    proxy = load(find(d.proxy.site))[0].proxy if d.proxy.site else d.proxy
     try:
-        with session(d.name, say) as loop, Traffic(target(d, post or d.health.path)) as traffic:
+        with session(d.name, say) as loop, Traffic(target(d, post, proxy)) as traffic:
             return _Drill(built, host, traffic, Work(d, Options(pause=0), loop, say)).run(seconds)
     except SystemctlError as error:
-        raise ProblemsError(Problem(Location("systemctl"), str(error))) from None
+        raise ProblemsError(Problem(Location(error.command), error.words)) from None
     except Interrupted:
         return Drill(d.name, (), Outcome(d.name, (), interrupted=True))
 

@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from aiosystemd.ask import quoted
-from aiosystemd.model import Deployment
+from aiosystemd.model import Deployment, Proxy
 
 CLIENTS: Final = 4
 PAUSE: Final = 0.02
@@ -51,14 +51,15 @@ class Sample:
     seconds: float
 
 
-def target(d: Deployment, post: str) -> Target:
-    """Return how to reach the site of ``d``, which has a proxy, from its own host."""
-    tls = d.proxy.tls
-    host, port = _reach((tls or d.proxy).listen[0])
-    name = d.proxy.server_names[0].replace("*", "drill") if d.proxy.server_names else socket.gethostname()
+def target(d: Deployment, post: str, proxy: Proxy) -> Target:
+    """Return how to reach ``d`` from its own host, through the site that ``proxy`` describes."""
+    tls = proxy.tls
+    host, port = _reach((tls or proxy).listen[0])
+    name = proxy.server_names[0].replace("*", "drill") if proxy.server_names else socket.gethostname()
     usual = 443 if tls else 80
     shown = name if port == usual else f"{name}:{port}"
-    return Target((host, port), name, shown, bool(tls), {"GET": d.health.path, "POST": post}, d.timeouts.request)
+    path = d.health_check.path
+    return Target((host, port), name, shown, bool(tls), {"GET": path, "POST": post or path}, d.timeouts.request)
 
 
 def _reach(listen: str) -> tuple[str, int]:

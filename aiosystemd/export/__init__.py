@@ -44,6 +44,11 @@ def tcp_address(d: Deployment, instance: int, address: str | None = None) -> str
     return f"{f'[{host}]' if ':' in host else host}:{(d.listen.port or 0) + instance - 1}"
 
 
+def instance_address(d: Deployment, name: str) -> str:
+    """Return where an instance listens: the path of its unix socket, or ADDRESS:PORT."""
+    return f"{d.socket_directory}/{name}.sock" if d.listen.port is None else tcp_address(d, int(name))
+
+
 def proxy_target(d: Deployment) -> str:
     """Return the address at which a proxy on this host reaches the instances."""
     return _loopback(d.listen.address) if ip_address(d.listen.address).is_unspecified else d.listen.address

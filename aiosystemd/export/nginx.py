@@ -31,15 +31,24 @@ def site_path(d: Deployment) -> PurePosixPath:
     return PurePosixPath(f"/etc/nginx/conf.d/{d.name}.conf")
 
 
-def export(d: Deployment, host: Host, source: str) -> Iterator[File]:
-    """Yield the site of ``d``, unless it has another proxy or none."""
-    if d.proxy.kind == "nginx":
-        yield File(site_path(d), Configuration(tuple(_site(d, host)), header(source)))
+def locations_path(d: Deployment) -> PurePosixPath:
+    """Return where the locations of a deployment go that joins a site; each has a file of its own there."""
+    return PurePosixPath(f"/etc/nginx/aiosystemd/{d.proxy.site}/{d.name}.conf")
 
 
-def _site(d: Deployment, host: Host) -> Iterator[Directive]:
-    yield from _maps(d)
-    yield _upstream(d, host)
+def export(d: Deployment, host: Host, source: str, also: tuple[str, ...] = ()) -> Iterator[File]:
+    """Yield the site of ``d``, unless it has another proxy or none; ``also`` are more addresses of its instances."""
+    if d.proxy.kind != "nginx":
+        return
+    shared = (*_maps(d), _upstream(d, host, also))
+    if d.proxy.prefix is None:
+        yield File(site_path(d), Configuration((*shared, *_servers(d, host)), header(source)))
+    else:
+        yield File(site_path(d), Configuration(shared, header(source)))
+        yield File(locations_path(d), Configuration((_joined(d, location(d.proxy.prefix)),), header(source)))
+
+
+def _servers(d: Deployment, host: Host) -> Iterator[Directive]:
     tls = d.proxy.tls
     if tls is None:
         yield block("server", body=(*_listen(d, host, d.proxy), *_server(d)))
@@ -80,19 +89,20 @@ def _port(address: str) -> str:
     return address.rpartition(":")[2]
 
 
-def _upstream(d: Deployment, host: Host) -> Directive:
+def _upstream(d: Deployment, host: Host, also: tuple[str, ...]) -> Directive:
     names = instance_names(d, host)
+    addresses = (*(server_address(d, name) for name in names), *also)
     never = "max_fails=0: an instance that restarts is asked again at once, and never are all of them banned."
     servers = [
-        directive("server", _server_address(d, name), raw("max_fails=0"), comment=None if index else never)
-        for index, name in enumerate(names)
+        directive("server", address, raw("max_fails=0"), comment=None if index else never)
+        for index, address in enumerate(addresses)
     ]
     return block(
         "upstream",
         d.name,
         body=(
             # A peer takes less than 1 KiB of it, measured with nginx -t; the least is eight pages, of up to 64 KiB.
-            directive("zone", d.name, raw(f"{max(1024, 64 + 2 * len(names))}k"), comment="Shared by the workers."),
+            directive("zone", d.name, raw(f"{max(1024, 64 + 2 * len(addresses))}k"), comment="Shared by the workers."),
             directive("least_conn"),
             *servers,
             directive("keepalive", raw(str(d.proxy.connections))),
@@ -105,7 +115,8 @@ def _upstream(d: Deployment, host: Host) -> Directive:
     )
 
 
-def _server_address(d: Deployment, name: str) -> str:
+def server_address(d: Deployment, name: str) -> str:
+    """Return where the proxy finds an instance (``server`` in ngx_http_upstream_module)."""
     if d.listen.port is None:
         return f"unix:{d.socket_directory}/{name}.sock"
     return tcp_address(d, int(name), proxy_target(d))
@@ -152,30 +163,52 @@ def _redirect(tls: Tls) -> Directive:
 
 
 def _server(d: Deployment) -> Iterator[Directive]:
-    proxy = d.proxy
     yield _names(d)
+    yield from _settings(d)
+    yield from _locations(d)
+    if "/" not in map(location, d.proxy.streams):
+        yield block("location", "/", body=(_pass(d),))
+    yield directive(
+        "include",
+        # Below the directory of nginx.conf, so that a copy of this file reads nothing of the host's own.
+        (f"aiosystemd/{d.name}/", raw("*.conf")),
+        comment="Other deployments that join this site.",
+    )
+
+
+def _joined(d: Deployment, prefix: str) -> Directive:
+    """Return the location that a joined site leaves to this deployment."""
+    return block("location", raw("^~"), prefix, body=(*_settings(d), _pass(d), *_locations(d)))
+
+
+def _settings(d: Deployment) -> Iterator[Directive]:
     yield directive("client_max_body_size", raw(str(d.body_size)))
-    for name, value in proxy.headers.items():
+    for name, value in d.proxy.headers.items():
         yield directive("add_header", name, value, raw("always"))
     yield from _to_the_instances(d)
-    for prefix, directory in proxy.static.items():
+
+
+def _locations(d: Deployment) -> Iterator[Directive]:
+    for prefix, directory in d.proxy.static.items():
         alias = directive("alias", f"{directory.rstrip('/')}/")
         yield block("location", raw("^~"), location(prefix), body=(alias,))
-    for prefix in proxy.streams:
+    for prefix in d.proxy.streams:
         yield from _stream(d, location(prefix))
-    if "/" not in map(location, proxy.streams):
-        yield block("location", "/", body=(directive("proxy_pass", f"http://{d.name}"),))
+
+
+def _pass(d: Deployment) -> Directive:
+    return directive("proxy_pass", f"http://{d.name}")
 
 
 def _stream(d: Deployment, prefix: str) -> Iterator[Directive]:
     silence = raw(_seconds(d.proxy.stream_timeout))
     body = (
-        directive("proxy_pass", f"http://{d.name}"),
+        _pass(d),
         directive("proxy_buffering", raw("off")),
         directive("proxy_read_timeout", silence),
         directive("proxy_send_timeout", silence),
     )
-    if prefix != "/":
+    if prefix != location(d.proxy.prefix or "/"):
         # For a proxied location that ends in a slash nginx redirects the path without it, and no websocket follows.
         yield block("location", raw("="), prefix.removesuffix("/"), body=body)
     yield block("location", raw("^~"), prefix, body=body)
@@ -218,16 +251,18 @@ def _request_headers(d: Deployment) -> Iterator[Directive]:
         yield directive("proxy_set_header", name, value)
 
 
-def standalone(site: PurePosixPath, directory: PurePosixPath, mime_types: PurePosixPath | None) -> Configuration:
+def standalone(
+    site: PurePosixPath, directory: PurePosixPath, mime_types: PurePosixPath | None, *servers: Directive
+) -> Configuration:
     """Return an ``nginx.conf`` that reads ``site`` and nothing of the host's own nginx.
 
     Everything it writes goes to ``directory``, so that it needs no privileges; ``mime_types`` is the host's
-    ``mime.types``, where it has one.
+    ``mime.types``, where it has one; ``servers`` are more of them.
     """
     modules = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     temporary = (directive(f"{module}_temp_path", f"{directory}/{module}") for module in modules)
     types = (directive("include", str(mime_types)),) if mime_types else ()
-    http = (*types, directive("access_log", raw("off")), *temporary, directive("include", str(site)))
+    http = (*types, directive("access_log", raw("off")), *temporary, directive("include", str(site)), *servers)
     return Configuration(
         (
             directive("daemon", raw("off")),
@@ -237,3 +272,8 @@ def standalone(site: PurePosixPath, directory: PurePosixPath, mime_types: PurePo
             block("http", body=http),
         )
     )
+
+
+def server_around(locations: PurePosixPath, listen: str) -> Directive:
+    """Return the least server that the locations of a deployment that joins a site can stand in."""
+    return block("server", body=(directive("listen", listen), directive("include", str(locations))))

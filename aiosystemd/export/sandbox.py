@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from aiosystemd.host import Host
 from aiosystemd.model import Deployment
 from aiosystemd.render.unit import Value, boolean, raw, words
 
@@ -10,18 +11,25 @@ Directive = tuple[str, Value, str | None]
 _YES = boolean(value=True)
 
 
-def sandbox(d: Deployment) -> Iterator[Directive]:
+def sandbox(d: Deployment, host: Host) -> Iterator[Directive]:
     """Yield name, value and comment of each directive."""
-    yield from _files(d)
-    yield from _network(d)
-    yield from _kernel(d)
+    for directive in (*_files(d, host), *_network(d), *_kernel(d)):
+        if not (host.scope.user and directive[0] in _OF_ROOT):
+            yield directive
 
 
-def _files(d: Deployment) -> Iterator[Directive]:
+_OF_ROOT = frozenset(
+    "DevicePolicy DeviceAllow IPAddressDeny IPAddressAllow ProtectProc RemoveIPC ProtectKernelLogs".split()
+)
+"""What is not in force under a user's own systemd (measured: 252, 257), and so not said there. The last one would be,
+but in a container, where /proc/kmsg is masked, nothing would start; a user has no way to that log all the same."""
+
+
+def _files(d: Deployment, host: Host) -> Iterator[Directive]:
     s = d.sandbox
     yield "UMask", raw("0077"), "What the application may reach; each relaxation is a key of [sandbox], by name."
     yield "ProtectSystem", raw("strict"), None
-    yield "ProtectHome", raw("read-only") if s.home else _YES, None
+    yield from _of_user(d) if host.scope.user else _home(d)
     yield "PrivateTmp", boolean(not s.shared_tmp), None
     writable = (*s.writable, *(("/tmp", "/var/tmp") if s.shared_tmp else ()))  # noqa: S108 (asked for by name)
     if writable:
@@ -33,6 +41,19 @@ def _files(d: Deployment) -> Iterator[Directive]:
     yield "PrivateMounts", _YES, None
     if not s.system_bus:
         yield "InaccessiblePaths", raw("-/run/dbus"), None
+
+
+def _home(d: Deployment) -> Iterator[Directive]:
+    yield "ProtectHome", raw("read-only") if d.sandbox.home else _YES, None
+
+
+def _of_user(d: Deployment) -> Iterator[Directive]:
+    # systemd.exec(5), ProtectHome=: also what is in /run/user; what the unit itself has there is mounted upon it.
+    yield "ProtectHome", raw("tmpfs"), None
+    if d.sandbox.home:
+        yield "BindReadOnlyPaths", raw("%h"), None
+    why = "All that it sees of the user's systemd, which would start whatever it is asked to outside of the sandbox."
+    yield "BindReadOnlyPaths", raw("%t/systemd/notify"), why
 
 
 def _network(d: Deployment) -> Iterator[Directive]:

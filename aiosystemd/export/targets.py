@@ -8,7 +8,12 @@ more targets between them do both. No deployment's name has a dot, so theirs can
 from aiosystemd.export import header, instance_names
 from aiosystemd.host import Host
 from aiosystemd.model import Deployment
-from aiosystemd.render.unit import UnitFile, boolean, raw, text
+from aiosystemd.render.unit import UnitFile, Value, boolean, raw, text
+
+
+def wanted_by(host: Host) -> Value:
+    """Return the target that starts what is enabled; systemd.special(7): that of the boot, or of the first login."""
+    return raw("default.target" if host.scope.user else "multi-user.target")
 
 
 def target(d: Deployment, host: Host, source: str) -> UnitFile:
@@ -17,7 +22,7 @@ def target(d: Deployment, host: Host, source: str) -> UnitFile:
     unit.add("Unit", "Description", text(d.name, ", all instances"))
     for name in instance_names(d, host):
         unit.add("Unit", "Wants", raw(f"{d.name}@{name}.socket {d.name}@{name}.service"))
-    unit.add("Install", "WantedBy", raw("multi-user.target"))
+    unit.add("Install", "WantedBy", wanted_by(host))
     return unit
 
 

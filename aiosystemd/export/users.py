@@ -20,10 +20,10 @@ def tmpfiles_path(d: Deployment) -> PurePosixPath:
     return PurePosixPath(f"/usr/lib/tmpfiles.d/{d.name}.conf")
 
 
-def export(d: Deployment, _host: Host, source: str) -> Iterator[File]:
-    """Yield what ``d`` needs of both: nothing for a dynamic user."""
+def export(d: Deployment, host: Host, source: str) -> Iterator[File]:
+    """Yield what ``d`` needs of both: nothing for a dynamic user, or one who is there already."""
     user, group = d.service.user, d.service.group
-    if user is None or d.dynamic_user:
+    if user is None or d.dynamic_user or host.scope.user:
         return
     declared = Table(header(source))
     if group is not None and group != user:

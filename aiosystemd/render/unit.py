@@ -157,14 +157,16 @@ def credential(name: str, *source: Part) -> Value:
     return raw(f"{name}:{spelling}")
 
 
-def command(argv: Iterable[Word]) -> Value:
+def command(argv: Iterable[Word], *, sandboxed: bool = True) -> Value:
     """Return a command line that starts ``argv`` exactly: no specifier, variable or separator is left alive.
+
+    One that is not ``sandboxed`` has the rights of the manager: systemd.service(5), ``+``.
 
     The program is an absolute path and obeys other rules than its arguments: ``$`` is literal in it, while
     quotes, backslashes and control characters are refused by systemd however they are spelt.
     """
     program, *arguments = argv
-    return Value(" ".join((_program(program), *map(_argument, arguments))))
+    return Value(("" if sandboxed else "+") + " ".join((_program(program), *map(_argument, arguments))))
 
 
 def boolean(value: bool) -> Value:  # noqa: FBT001 -- the value is the whole message

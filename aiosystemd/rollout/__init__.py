@@ -4,17 +4,15 @@ The old version serves until the new one has proved itself. Whatever goes wrong 
 is put back where that is possible, the others keep the old version, and the end says how each of them stands.
 """
 
-import errno
 import os
 import shlex
-import socket
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from aiosystemd import systemctl
-from aiosystemd.ask import Address, family
+from aiosystemd import scope, systemctl
+from aiosystemd.ask import listens
 from aiosystemd.build import Build
 from aiosystemd.compare import compare
 from aiosystemd.control import Control, ControlError
@@ -65,17 +63,19 @@ def roll_out(built: Build, host: Host, options: Options, say: Say) -> Outcome:
         with session(built.deployment.name, say) as loop:
             return Rollout(built, host, Work(built.deployment, options, loop, say)).run()
     except SystemctlError as error:
-        raise ProblemsError(Problem(Location("systemctl"), str(error))) from None
+        raise ProblemsError(Problem(Location(error.command), error.words)) from None
 
 
 class Rollout:
-    """One rollout."""
+    """One rollout, of all instances or of those that are ``chosen``."""
 
-    def __init__(self, built: Build, host: Host, work: Work) -> None:
+    def __init__(self, built: Build, host: Host, work: Work, chosen: Iterable[str] | None = None) -> None:
         self._built = built
         self._work = work
         self._name = built.deployment.name
-        self._names = in_order((*instance_names(built.deployment, host), *_others(built.deployment)))
+        everyone = (*instance_names(built.deployment, host), *_others(built.deployment))
+        self._chosen = chosen
+        self._names = in_order(everyone if chosen is None else chosen)
         self._stale: set[str] = set()
         work.done, work.all = 0, len(self._names)
 
@@ -107,20 +107,15 @@ class Rollout:
         """See that all is in place, and return the instances as they are before anything was done to them."""
         found = look(self._name, self._names)
         _check(*_unloadable(found.values()), *self._deaf(found.values()))
-        for path in _differing(self._built):
+        for path in _differing(self._built) if self._chosen is None else ():
             self._work.say("", f"{path} is not what {self._built.file} says: aiosystemd generate would change it")
-        found = self._read_units(found)
-        for name, each in found.items():
-            if each.socket.state == "active" and outdated(each.socket):
-                command = f"systemctl restart {each.socket.name}"
-                self._work.say(name, f"its socket unit has changed, which takes effect with: {command}")
-        return found
+        return self._read_units(found)
 
     def _read_units(self, found: dict[str, Instance]) -> dict[str, Instance]:
         """Have systemd read units that have changed, and return the instances as they are then."""
         if not any(unread(unit) for each in found.values() for unit in (each.service, each.socket)):
             return found
-        self._work.say("", "units have changed: systemctl daemon-reload")
+        self._work.say("", f"units have changed: {scope.current().systemctl} daemon-reload")
         systemctl.run("daemon-reload")
         new = look(self._name, self._names)
         _check(*_unloadable(new.values()))
@@ -145,11 +140,14 @@ class Rollout:
         self._work.rest(0)
         found = self._settled(name)
         instance = found[name]
-        if left := _left(instance):
-            self._work.say(name, left)
-            return False
+        others = any(each.runs for each in found.values() if each is not instance)
         try:
-            self._renew(instance, others=any(each.runs for each in found.values() if each is not instance))
+            if instance.sleeps and outdated(instance.socket):
+                instance = self._awake(instance)
+            if left := _left(instance):
+                self._work.say(name, left)
+                return False
+            self._renew(instance, others=others)
         except (Failed, SystemctlError) as error:
             raise Failed(f"{self._work.unit(name)}: {error}") from None
         return True
@@ -164,7 +162,17 @@ class Rollout:
             found = look(self._name, self._names)
         return found
 
+    def _awake(self, instance: Instance) -> Instance:
+        """Start an instance, whose socket could not be closed to new connections otherwise."""
+        self._work.say(instance.name, "is started: its socket has changed")
+        systemctl.run("start", instance.service.name)
+        return look(self._name, [instance.name])[instance.name]
+
     def _renew(self, instance: Instance, *, others: bool) -> None:
+        if instance.socket.state == "active" and outdated(instance.socket):
+            why = f"{instance.socket.files[0].name} has changed"
+            announced_restart(self._work, instance, why, others=others, anew=True)
+            return
         method = self._work.options.method
         why = "asked for" if method == "restart" else why_restart(instance, stale=instance.name in self._stale)
         if method == "reload" and instance.runs:
@@ -195,10 +203,11 @@ class Rollout:
         """
         for each in instances:
             address = self._work.address(each.name)
-            if each.runs and not _listens(address):
+            if each.runs and not any(map(listens, (address, self._work.listening(each.name)))):
                 at = address if isinstance(address, str) else ":".join(map(str, address))
                 what = f"runs, but nothing listens on {at}"
-                hint = f"systemctl daemon-reload && systemctl restart '{self._name}@*.socket'"
+                command = scope.current().systemctl
+                hint = f"{command} daemon-reload && {command} restart '{self._name}@*.socket'"
                 yield Problem(Location(each.service.name), what, hint)
 
 
@@ -211,7 +220,11 @@ def _check_host() -> None:
     at = Location("aiosystemd")
     if not SYSTEMD.is_dir():
         _check(Problem(at, "systemd does not run here", "do this on the host that serves"))
-    if os.geteuid() != 0:
+    here = scope.current()
+    if here.user and not Path(here.run, "systemd").is_dir():
+        hint = f"log in as {here.user}, or let it run without: sudo loginctl enable-linger {here.user}"
+        _check(Problem(at, f"no systemd runs for {here.user}", hint))
+    if not here.user and os.geteuid() != 0:
         _check(Problem(at, "only root may reload and restart services", "use sudo"))
 
 
@@ -242,10 +255,3 @@ def _left(instance: Instance) -> str:
     if instance.service.state == "inactive" or taken_out:
         return "is stopped, and left so"
     return ""
-
-
-def _listens(address: Address) -> bool:
-    with socket.socket(family(address)) as sock:
-        sock.settimeout(1)
-        # connect(2), unix(7): EAGAIN is a full queue.
-        return sock.connect_ex(address) in (0, errno.EAGAIN)

@@ -7,10 +7,8 @@ from glob import glob
 from pathlib import Path
 from typing import Final
 
+from aiosystemd import scope
 from aiosystemd.rollout.instance import Instance, Unit
-
-UNITS: Final = tuple(Path(base, "systemd/system") for base in ("/etc", "/run", "/usr/local/lib", "/usr/lib"))
-"""systemd.unit(5): where units and their drop-ins are."""
 
 _TICK: Final = 0.01
 """Seconds by which the kernel's time stamps may lag: a file's is that of the last timer interrupt, of which the
@@ -59,7 +57,9 @@ def unread(unit: Unit) -> bool:
 
 def _drop_in_directories(unit: str) -> Iterator[Path]:
     # systemd.unit(5): those of the template and of the instance.
-    yield from (directory / f"{name}.d" for directory in UNITS for name in (_template(unit), unit))
+    yield from (
+        directory / f"{name}.d" for directory in map(Path, scope.current().drop_ins) for name in (_template(unit), unit)
+    )
 
 
 def outdated(unit: Unit) -> bool:

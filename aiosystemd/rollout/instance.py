@@ -16,7 +16,10 @@ _OF_A_UNIT: Final = (
     *("LoadState", "ActiveState", "SubState", "Result", "FragmentPath", "DropInPaths", "NeedDaemonReload"),
     *("InactiveExitTimestamp", "InactiveExitTimestampMonotonic"),
 )
-_OF_A_SERVICE: Final = ("MainPID", "NRestarts", "CanReload", "EnvironmentFiles", "MemoryMax", "MemoryCurrent")
+_OF_A_SERVICE: Final = (
+    *("MainPID", "NRestarts", "CanReload", "EnvironmentFiles", "MemoryMax", "MemoryCurrent", "ControlGroup"),
+    *("ExecMainStartTimestamp", "StateChangeTimestamp"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +61,12 @@ class Instance:
     memory_max: int | None
     memory: int | None
     """Bytes, both; None where there is no limit or no count."""
+    control_group: str = ""
+    """Its cgroup, from the root of the hierarchy; "" without one."""
+    main_started: float = 0.0
+    """Time of day at which the main process, or the last one, became that; 0 if there was none."""
+    changed: float = 0.0
+    """Time of day at which the service came into its state."""
 
     @property
     def runs(self) -> bool:
@@ -96,10 +105,28 @@ def look(deployment: str, names: Iterable[str]) -> dict[str, Instance]:
 
     Raises SystemctlError.
     """
-    units = {name: (f"{deployment}@{name}.service", f"{deployment}@{name}.socket") for name in names}
-    found = systemctl.show([unit for pair in units.values() for unit in pair], (*_OF_A_UNIT, *_OF_A_SERVICE))
+    return look_at_all({deployment: names})[deployment]
+
+
+def look_at_all(deployments: Mapping[str, Iterable[str]]) -> dict[str, dict[str, Instance]]:
+    """Return instances by deployment and name, all seen at once.
+
+    Raises SystemctlError.
+    """
+    units = {
+        deployment: {name: (f"{deployment}@{name}.service", f"{deployment}@{name}.socket") for name in names}
+        for deployment, names in deployments.items()
+    }
+    every = [unit for pairs in units.values() for pair in pairs.values() for unit in pair]
+    # systemctl(1): without a unit it shows the manager itself.
+    found = systemctl.show(every, (*_OF_A_UNIT, *_OF_A_SERVICE)) if every else {}
     none: Properties = {"LoadState": "not-found"}
-    return {name: _instance(name, *((unit, found.get(unit, none)) for unit in pair)) for name, pair in units.items()}
+    return {
+        deployment: {
+            name: _instance(name, *((unit, found.get(unit, none)) for unit in pair)) for name, pair in pairs.items()
+        }
+        for deployment, pairs in units.items()
+    }
 
 
 def _instance(name: str, service: tuple[str, Properties], socket: tuple[str, Properties]) -> Instance:
@@ -114,6 +141,9 @@ def _instance(name: str, service: tuple[str, Properties], socket: tuple[str, Pro
         environment_files=tuple(_environment_files(properties)),
         memory_max=_number(properties, "MemoryMax"),
         memory=_number(properties, "MemoryCurrent"),
+        control_group=properties.get("ControlGroup", ""),
+        main_started=_time(properties.get("ExecMainStartTimestamp", "")),
+        changed=_time(properties.get("StateChangeTimestamp", "")),
     )
 
 
@@ -141,9 +171,15 @@ def _started(properties: Properties) -> float:
     since_boot = _number(properties, "InactiveExitTimestampMonotonic") or 0
     if not since_boot:
         return 0.0
-    text = properties["InactiveExitTimestamp"].replace("UTC", "+0000")
-    noted = datetime.strptime(text, "%a %Y-%m-%d %H:%M:%S.%f %z").timestamp()
+    noted = _time(properties["InactiveExitTimestamp"])
     return min(noted, time.time() - time.monotonic() + since_boot / 1_000_000)
+
+
+def _time(text: str) -> float:
+    """Return a time of day as systemctl.show() prints it; 0 for none."""
+    if not text or text == "n/a":
+        return 0.0
+    return datetime.strptime(text.replace("UTC", "+0000"), "%a %Y-%m-%d %H:%M:%S.%f %z").timestamp()
 
 
 def _environment_files(properties: Properties) -> Iterable[tuple[Path, bool]]:

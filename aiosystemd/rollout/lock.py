@@ -10,9 +10,8 @@ from typing import Final
 
 from pydantic import BaseModel, ValidationError
 
+from aiosystemd import scope
 from aiosystemd.errors import Location, Problem, ProblemsError
-
-DIRECTORY: Final = Path("/run/aiosystemd")
 
 _LARGEST: Final = 4096
 """Bytes of a lock file that are read."""
@@ -30,15 +29,20 @@ class Holder(BaseModel):
 
 
 @contextmanager
-def locked(name: str, command: str) -> Iterator[Holder | None]:
+def locked(name: str, command: str, directory: Path | None = None) -> Iterator[Holder | None]:
     """Hold the lock of the deployment ``name``, and yield who had it last but did not come to its end.
 
     The lock is the kernel's (flock(2)), which drops it when its holder dies, however that happens; the file's text is
-    for people. Raises ProblemsError when somebody else holds it.
+    for people. It lies in ``directory``, by default where all on a host that runs look for it. Raises ProblemsError
+    when somebody else holds it, or there can be none.
     """
-    path = DIRECTORY / f"{name}.lock"
-    DIRECTORY.mkdir(mode=0o755, parents=True, exist_ok=True)
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+    path = (directory or Path(scope.current().locks)) / f"{name}.lock"
+    try:
+        path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        hint = "use sudo" if isinstance(error, PermissionError) else ""
+        raise ProblemsError(Problem(Location(str(path)), f"cannot be locked: {error.strerror}", hint)) from None
     try:
         before = _take(descriptor, path)
         now = datetime.now(UTC).astimezone().isoformat(" ", "seconds")

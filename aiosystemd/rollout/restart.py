@@ -16,8 +16,8 @@ _PATIENCE: Final = 2.0
 """Seconds in which the accept queue of an instance that lets everybody in is found empty once."""
 
 
-def announced_restart(work: Work, instance: Instance, why: str, *, others: bool) -> None:
-    """Stop an instance and start it anew; ``others`` says whether another one serves meanwhile.
+def announced_restart(work: Work, instance: Instance, why: str, *, others: bool, anew: bool = False) -> None:
+    """Stop an instance and start it; ``others`` says whether another one serves, ``anew`` takes its socket too.
 
     Raises:
         Failed: there is no way back, and what it is now is to be found out.
@@ -25,20 +25,20 @@ def announced_restart(work: Work, instance: Instance, why: str, *, others: bool)
 
     """
     name = instance.name
-    with _closed(work, instance, others=others) as closed:
-        meanwhile = "requests go to the other instances" if closed else "requests wait for its start"
+    with closed(work, instance, others=others) as hung:
+        meanwhile = "requests go to the other instances" if hung else "requests wait for its start"
         work.say(name, f"restart: {why}; {meanwhile}")
-        _restart(work, instance)
+        _restart(work, instance, (instance.socket.name, instance.service.name) if anew else (instance.service.name,))
     new = look(work.deployment.name, [name])[name]
     work.say(name, f"process {new.pid} has started")
     watch(work, name, lambda: _counts(work, name), lambda: _ended(work, new))
     work.say(name, f"the new version serves, process {new.pid}")
 
 
-def _restart(work: Work, instance: Instance) -> None:
+def _restart(work: Work, instance: Instance, units: tuple[str, ...]) -> None:
     begin = time.time()
     seconds = work.options.timeout
-    with Command(work.loop, "restart", instance.service.name) as command:
+    with Command(work.loop, "restart", *units) as command:
         work.until(lambda: command.status is not None or work.signals, seconds, signals=2)
         if work.signals and command.status is None:
             work.say(instance.name, "the restart comes to its end first; another Ctrl-C leaves it to systemd")
@@ -52,14 +52,14 @@ def _restart(work: Work, instance: Instance) -> None:
 
 
 @contextmanager
-def _closed(work: Work, instance: Instance, *, others: bool) -> Iterator[bool]:
+def closed(work: Work, instance: Instance, *, others: bool) -> Iterator[bool]:
     """Hang the closed sign, if there is somebody to go to; yield whether it hangs.
 
     It is a full accept queue: connect(2) to a unix socket then fails at once with EAGAIN, and a proxy, which has sent
     nothing yet, tries the next instance, whatever the method. The instance shrinks the queue to one place, and a
     connection of our own takes it, which stands there until the next process opens the queue again.
     """
-    address = work.address(instance.name)
+    address = work.listening(instance.name)
     if not others or not instance.runs or not isinstance(address, str):
         yield False
         return

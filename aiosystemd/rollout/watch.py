@@ -53,7 +53,7 @@ def _check(work: Work, name: str, counts: Callable[[], Counts], ended: Callable[
 
 def _bad_answer(work: Work, name: str) -> str:
     """Ask for the health path, and return the answer if it is not the right one."""
-    health = work.deployment.health
+    health = work.deployment.health_check
     address = work.address(name)
     question = Question(work.loop, address, "localhost", health)
     try:

@@ -3,11 +3,11 @@
 import math
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from aiosystemd.ask import Address
+from aiosystemd.ask import Address, listens
 from aiosystemd.export import proxy_target
 from aiosystemd.loop import Loop, Timed
 from aiosystemd.model import Deployment
@@ -52,6 +52,13 @@ class Options:
     """What to do to each instance; by default what its changes need."""
 
 
+def address(d: Deployment, name: str) -> Address:
+    """Return where this host reaches an instance."""
+    if d.listen.port is None:
+        return f"{d.socket_directory}/{name}.sock"
+    return proxy_target(d), d.listen.port + int(name) - 1
+
+
 class Work:
     """A rollout at work. Signals are noted, and end a wait: between two waits everything is in order."""
 
@@ -61,10 +68,19 @@ class Work:
         self.loop = loop
         self.signals: list[signal.Signals] = []
         """Those that came so far."""
+        self.was: Mapping[str, Address] = {}
+        """Where instances listen that will do so elsewhere when they are renewed."""
         self.done = self.all = 0
         """Instances."""
-        self._say = say
+        self.tell = say
+        """Who is told each step."""
         loop.on_signal = lambda number: self.signals.append(signal.Signals(number))
+
+    def part(self, deployment: Deployment, options: Options) -> "Work":
+        """Return a part of this work, done in another way; a signal is for both."""
+        part = Work(deployment, options, self.loop, self.tell)
+        part.signals = self.signals
+        return part
 
     def unit(self, name: str) -> str:
         """Return what systemctl calls an instance."""
@@ -72,14 +88,15 @@ class Work:
 
     def say(self, name: str, text: str) -> None:
         """Tell a step of an instance, or with ``""`` one of the whole."""
-        self._say(Step(self.unit(name) if name else self.deployment.name, text, self.done, self.all))
+        self.tell(Step(self.unit(name) if name else self.deployment.name, text, self.done, self.all))
 
     def address(self, name: str) -> Address:
         """Return where an instance listens."""
-        d = self.deployment
-        if d.listen.port is None:
-            return f"{d.socket_directory}/{name}.sock"
-        return proxy_target(d), d.listen.port + int(name) - 1
+        return address(self.deployment, name)
+
+    def listening(self, name: str) -> Address:
+        """Return where an instance listens until it has moved."""
+        return self.was[name] if name in self.was and listens(self.was[name]) else self.address(name)
 
     def until(
         self,

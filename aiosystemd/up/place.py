@@ -110,7 +110,9 @@ def _move(d: Deployment, root: Path, here: _Here, port: int, *, proxied: bool) -
         sockets: dict[str, object] = {"directory": str(root)} if d.listen.port is None else {"address": ADDRESS}
         static = {prefix: here.path(directory) for prefix, directory in d.proxy.static.items()}
         listen = (f"{ADDRESS}:{port}",)
-        proxy: dict[str, object] = {"listen": listen, "tls": None, "default_server": True, "static": static}
+        # One that joins the site of another has a site of its own here.
+        alone = {"site": None, "prefix": None, "default_server": True}
+        proxy: dict[str, object] = {"listen": listen, "tls": None, "static": static, **alone}
     else:
         sockets = {"port": port, "address": ADDRESS}
         proxy = {"kind": "none"}
@@ -119,6 +121,7 @@ def _move(d: Deployment, root: Path, here: _Here, port: int, *, proxied: bool) -
             "python": here.python(d),
             "listen": d.listen.model_copy(update=sockets),
             "proxy": d.proxy.model_copy(update=proxy),
+            "health": d.health_check,
         }
     )
 
@@ -153,6 +156,8 @@ def _left_out(d: Deployment, root: Path, nginx: str | None) -> Iterator[str]:
         yield f"not read: {', '.join(d.service.environment_files)} (systemd reads environment_files in its own syntax)"
     if nginx and d.proxy.tls:
         yield "without TLS: the certificate is the host's"
+    if d.proxy.site is not None:
+        yield f"without the site of {d.proxy.site}: everything is below {d.proxy.prefix}"
     if not nginx:
         why = "nginx is not installed" if d.proxy.kind == "nginx" else 'proxy.kind is "none"'
         yield f"{why}: the instances are served directly"

@@ -18,6 +18,7 @@ _BASE: Final = (
     "systemd",
     "systemd-sysv",
     "dbus",
+    "dbus-user-session",
     "nginx-light",
     "iproute2",
     "openssl",
@@ -61,6 +62,7 @@ TRIXIE: Final = Suite(
         "python3-hypothesis",
         "python3-pydantic",
         "python3-pytest",
+        "python3-tomlkit",
         "python3-typer",
         "python3-uvloop",
     ),
@@ -71,7 +73,7 @@ BOOKWORM: Final = Suite(
     name="bookworm",
     # The oldest supported systemd with the newest libraries.
     packages=_BASE,
-    wheels=("aiohttp", "pydantic", "typer", "uvloop"),
+    wheels=("aiohttp", "pydantic", "tomlkit", "typer", "uvloop"),
     python="3.11",
 )
 SUITES: Final = {suite.name: suite for suite in (TRIXIE, BOOKWORM)}

@@ -68,6 +68,14 @@ class Site:
         site.configure(sandbox)
         return site
 
+    @classmethod
+    def files(cls, machine: Machine, name: str) -> Self:
+        """Copy one of the applications and its deployment file, and install nothing."""
+        machine.copy(SHAPES / name, f"/srv/{name}")
+        machine.run("rm", "-f", "/etc/nginx/sites-enabled/default")
+        machine.copy(SHAPES / name / "deployment.toml", f"/etc/aiosystemd/{name}.toml")
+        return cls(machine, name, f"{name}.test")
+
     def configure(self, sandbox: str | None = None) -> None:
         """Write the shape's deployment file, with another ``[sandbox]`` if one is given, and install it."""
         text = (SHAPES / self.name / "deployment.toml").read_text()

@@ -183,9 +183,16 @@ def test_site_is_asked_where_its_proxy_listens(
     lines: tuple[str, ...], address: tuple[str, int], host: str, *, tls: bool
 ) -> None:
     d, _ = validate(parse("shop.toml", deployment('health.path = "/health"', *lines)))
-    found = target(d, "/echo")
+    found = target(d, "/echo", d.proxy)
     assert (found.address, found.name, found.host, found.tls) == (address, "drill.shop.example", host, tls)
     assert found.paths == {"GET": "/health", "POST": "/echo"}
+
+
+def test_who_joins_a_site_is_asked_there() -> None:
+    site, _ = validate(parse("web.toml", 'name = "web"\napp = "a:a"\nproxy.server_names = ["www.example"]'))
+    d, _ = validate(parse("api.toml", 'name = "api"\napp = "a:a"\nproxy = { site = "web", prefix = "/api" }'))
+    found = target(d, "", site.proxy)
+    assert (found.name, found.paths) == ("www.example", {"GET": "/api/", "POST": "/api/"})
 
 
 SAMPLES = [

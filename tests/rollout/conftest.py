@@ -5,14 +5,15 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
 
 import pytest
 
-from aiosystemd import control, rollout
+from aiosystemd import rollout, scope
 from aiosystemd.build import Build, build
 from aiosystemd.host import Host
-from aiosystemd.rollout import decide, lock, roll_out
+from aiosystemd.rollout import roll_out
 from aiosystemd.rollout.standing import Outcome
 from aiosystemd.rollout.work import Options, Step
 from tests.releases import APP
@@ -74,9 +75,8 @@ def deploy(monkeypatch: pytest.MonkeyPatch) -> Iterator[Deploy]:
     directory = Path(tempfile.mkdtemp(prefix="ro"))
     (directory / "app").mkdir()
     (directory / "app" / "app.py").write_text(APP)
-    monkeypatch.setattr(control, "RUN", directory)
-    monkeypatch.setattr(lock, "DIRECTORY", directory / "locks")
-    monkeypatch.setattr(decide, "UNITS", ())
+    here = replace(scope.SYSTEM, run=PurePosixPath(directory), drop_ins=())
+    monkeypatch.setattr(scope, "_current", here)
     monkeypatch.setattr(rollout, "SYSTEMD", directory)
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     monkeypatch.setenv("PATH", f"{directory}/bin:{os.environ['PATH']}")

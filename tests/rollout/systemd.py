@@ -21,10 +21,10 @@ from tests.runtime.lab import HERE, PATIENCE, PYTHON, RUNTIME, Manager
 
 _PROGRAM: Final = """\
 #!{python} -IS
-import json, socket, sys
+import json, os, socket, sys
 with socket.socket(socket.AF_UNIX) as systemd:
     systemd.connect({address!r})
-    systemd.sendall(json.dumps(sys.argv).encode())
+    systemd.sendall(json.dumps([os.getppid(), os.path.basename(sys.argv[0]), *sys.argv[1:]]).encode())
     systemd.shutdown(socket.SHUT_WR)
     status, output, errors = json.loads(b"".join(iter(lambda: systemd.recv(65536), b"")))
 sys.stdout.write(output)
@@ -44,12 +44,10 @@ class Instance:
     def __init__(self, directory: Path, name: str) -> None:
         self.name = name
         self.state, self.sub, self.result = "inactive", "dead", "success"
-        self.socket_state = "active"
+        self.socket_state = "inactive"
         self.restarts = 0
         self.stale = False
-        self.listener = socket.socket(socket.AF_UNIX)
-        self.listener.bind(str(directory / f"{name}.sock"))
-        self.listener.listen()
+        self.listener: socket.socket | None = None
         self.started = 0.0
         self._directory = directory
         self._manager = Manager(directory / f"{name}.notify")
@@ -57,6 +55,13 @@ class Instance:
         self._main = 0
         self._processes: list[subprocess.Popen[bytes]] = []
         self._reload: subprocess.Popen[bytes] | None = None
+
+    def open(self, path: Path, backlog: int = 128) -> None:
+        """Listen."""
+        self.listener = socket.socket(socket.AF_UNIX)
+        self.listener.bind(str(path))
+        self.listener.listen(backlog)
+        self.socket_state = "active"
 
     @property
     def pid(self) -> int:
@@ -76,8 +81,9 @@ class Instance:
         self.started, self.restarts, self.stale = time.time(), 0, False
         self.state, self.sub, self.result = "activating", "start", "success"
         begin = len(self._manager.messages)
+        assert self.listener
         fd = self.listener.fileno()
-        process = self._run([str(HERE / "activate.py"), str(fd), str(PYTHON), *RUNTIME], [fd])
+        process = self._run([str(PYTHON), str(HERE / "activate.py"), str(fd), *self.command("ExecStart")], [fd])
         self._main = process.pid
         while not any(each.startswith("READY=1") for each in self._manager.messages[begin:]):
             if process.poll() is not None:
@@ -99,7 +105,7 @@ class Instance:
     def reload(self) -> bool:
         """Run the command in ``ExecReload=``; return whether it succeeded."""
         self.state, self.sub = "reloading", "reload"
-        self._reload = self._run([*RUNTIME, "--reload"])
+        self._reload = self._run(self.command("ExecReload"))
         done = self._reload.wait(PATIENCE)
         if self.state == "reloading":
             self.state, self.sub = "active", "running"
@@ -124,14 +130,24 @@ class Instance:
             if pid := self.pid:
                 os.kill(pid, signal.SIGKILL)
         self._manager.close()
-        self.listener.close()
+        if self.listener:
+            self.listener.close()
+
+    def command(self, directive: str) -> list[str]:
+        """Return the command that the unit has for a start or a reload."""
+        reload = ["--reload"] if directive == "ExecReload" else []
+        return [str(PYTHON), *RUNTIME, *reload, *_OPTIONS, "app:create"]
+
+    def where(self) -> Path:
+        """Return the directory in which it runs."""
+        return self._directory / "app"
 
     def _run(self, argv: Sequence[str], fds: Sequence[int] = ()) -> subprocess.Popen[bytes]:
         self.runtime().mkdir(parents=True, exist_ok=True)
         with self.log().open("ab") as log:
             process = subprocess.Popen(
-                [str(PYTHON), *argv, *_OPTIONS, "app:create"],
-                cwd=self._directory / "app",
+                argv,
+                cwd=self.where(),
                 env={
                     "PATH": os.defpath,
                     "PYTHONPATH": os.pathsep.join(sys.path),
@@ -149,35 +165,27 @@ class Instance:
         return process
 
 
-class Systemd:
-    """Knows the instances of the deployment ``shop``, and answers ``systemctl`` and ``journalctl``."""
+class Programs:
+    """Stands behind programs, in ``directory``/bin, that say what it lets them say."""
 
-    def __init__(self, directory: Path, names: Sequence[str]) -> None:
-        self.unit = directory / "shop@.service"
-        self.unit.write_text("[Service]\n")
-        time.sleep(0.05)  # A start in the same tick of the kernel's clock would be one before the unit was written.
-        self.environment_file = directory / "environment"
-        self.commands: list[list[str]] = []
-        """What systemctl was told to do, in order."""
-        self.instances = {name: Instance(directory, name) for name in names}
+    def __init__(self, directory: Path, *names: str) -> None:
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(str(directory / "systemd"))
         self._listener.listen()
         self._threads = [threading.Thread(target=self._accept)]
         self._threads[0].start()
         (directory / "bin").mkdir()
-        for name in ("systemctl", "journalctl"):
+        for name in names:
             program = directory / "bin" / name
             program.write_text(_PROGRAM.format(python=sys.executable, address=str(directory / "systemd")))
             program.chmod(0o755)
 
-    def pids(self) -> dict[str, int]:
-        return {name: instance.pid for name, instance in self.instances.items()}
+    def reply(self, caller: int, program: str, argv: list[str]) -> Reply:
+        """Return what ``program`` does when the process ``caller`` starts it."""
+        raise NotImplementedError
 
     def close(self) -> None:
         self._listener.shutdown(socket.SHUT_RDWR)
-        for instance in self.instances.values():
-            instance.close()
         for thread in self._threads:
             thread.join()
         self._listener.close()
@@ -191,10 +199,38 @@ class Systemd:
 
     def _answer(self, connection: socket.socket) -> None:
         with connection, connection.makefile("rb") as stream:
-            program, *argv = json.loads(stream.read())
-            reply = self._journal(argv) if program.endswith("journalctl") else self._systemctl(argv)
+            caller, program, *argv = json.loads(stream.read())
+            reply = self.reply(caller, program, argv)
             with suppress(OSError):
                 connection.sendall(json.dumps(reply).encode())
+
+
+class Systemd(Programs):
+    """Knows the instances of the deployment ``shop``, and answers ``systemctl`` and ``journalctl``."""
+
+    def __init__(self, directory: Path, names: Sequence[str]) -> None:
+        self.unit = directory / "shop@.service"
+        self.unit.write_text("[Service]\n")
+        time.sleep(0.05)  # A start in the same tick of the kernel's clock would be one before the unit was written.
+        self.environment_file = directory / "environment"
+        self.commands: list[list[str]] = []
+        """What systemctl was told to do, in order."""
+        self.instances = {name: Instance(directory, name) for name in names}
+        for name, instance in self.instances.items():
+            instance.open(directory / f"{name}.sock")
+        super().__init__(directory, "systemctl", "journalctl")
+
+    def pids(self) -> dict[str, int]:
+        return {name: instance.pid for name, instance in self.instances.items()}
+
+    def close(self) -> None:
+        for instance in self.instances.values():
+            instance.close()
+        super().close()
+
+    def reply(self, caller: int, program: str, argv: list[str]) -> Reply:
+        del caller
+        return self._journal(argv) if program == "journalctl" else self._systemctl(argv)
 
     def _journal(self, argv: list[str]) -> Reply:
         unit = next((word for word in argv if word.startswith("_SYSTEMD_UNIT=shop@")), "")

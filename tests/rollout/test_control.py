@@ -4,11 +4,12 @@ import json
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from pathlib import Path
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
 
 import pytest
 
-from aiosystemd import control
+from aiosystemd import scope
 from aiosystemd.control import Control, ControlError
 
 Serve = Callable[..., list[dict[str, str]]]
@@ -17,7 +18,7 @@ Serve = Callable[..., list[dict[str, str]]]
 @pytest.fixture
 def serve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Serve]:
     """Return a function that has an instance give replies, one to each order, and returns the orders it got."""
-    monkeypatch.setattr(control, "RUN", tmp_path)
+    monkeypatch.setattr(scope, "_current", replace(scope.SYSTEM, run=PurePosixPath(tmp_path)))
     (tmp_path / "shop" / "1").mkdir(parents=True)
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
         listener.bind(str(tmp_path / "shop/1/control"))

@@ -4,11 +4,11 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import pytest
 
-from aiosystemd.rollout import decide
+from aiosystemd import scope
 from aiosystemd.rollout.decide import missing, outdated, unread, why_restart
 from aiosystemd.rollout.instance import Instance, Unit
 
@@ -169,7 +169,7 @@ def test_two_processes_must_fit_into_the_memory(
 def test_drop_in_that_systemd_has_not_read_is_found(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, new: str
 ) -> None:
-    monkeypatch.setattr(decide, "UNITS", (tmp_path,))
+    monkeypatch.setattr(scope, "_current", replace(scope.SYSTEM, drop_ins=(PurePosixPath(tmp_path),)))
     (tmp_path / "shop@.service.d").mkdir()
     (tmp_path / "shop@.service.d" / "known.conf").write_text("")
     service = unit("shop@1.service", tmp_path / "shop@.service", tmp_path / "shop@.service.d" / "known.conf")

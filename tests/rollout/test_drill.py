@@ -90,6 +90,7 @@ def test_release_that_does_not_start_ends_the_drill(site: Site) -> None:
 def test_site_that_does_not_answer_well_is_left_alone(site: Site) -> None:
     for instance in site.deploy.systemd.instances.values():
         instance.stop()
+        assert instance.listener
         instance.listener.close()
     with pytest.raises(ProblemsError, match=r"GET through the proxy: gives 502 \(\d+ times\), with nothing going on"):
         site.drill()

@@ -109,10 +109,10 @@ def test_order_is_that_of_numbers() -> None:
     assert in_order(["10", "2", "blue", "1", "2", "b"]) == ("1", "2", "10", "b", "blue")
 
 
-def test_failure_is_told_in_systemctls_own_words(fake: Path) -> None:
+def test_failure_is_told_with_the_command_in_systemctls_own_words(fake: Path) -> None:
     (fake / "systemctl").write_text("#!/bin/sh\necho 'Unit x is masked.' >&2\necho more >&2\nexit 4\n")
-    with pytest.raises(SystemctlError, match=r"^Unit x is masked\.$"):
-        systemctl.run("restart", "x")
+    with pytest.raises(SystemctlError, match=r"^systemctl restart x: Unit x is masked\.$"):
+        systemctl.run("restart", "--quiet", "x")
     (fake / "systemctl").write_text("#!/bin/sh\nexit 4\n")
-    with pytest.raises(SystemctlError, match=r"^systemctl failed with status 4$"):
+    with pytest.raises(SystemctlError, match=r"^systemctl restart x: failed with status 4$"):
         systemctl.run("restart", "x")

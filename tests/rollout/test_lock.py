@@ -4,18 +4,21 @@ import signal
 import stat
 import subprocess
 import sys
-from pathlib import Path
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
 
 import pytest
 
+from aiosystemd import scope
 from aiosystemd.errors import ProblemsError
-from aiosystemd.rollout import lock
 from aiosystemd.rollout.lock import locked
 
 HOLD = """
 import sys, pathlib
+from dataclasses import replace
+from aiosystemd import scope
 from aiosystemd.rollout import lock
-lock.DIRECTORY = pathlib.Path(sys.argv[1])
+scope.use(replace(scope.SYSTEM, run=pathlib.PurePosixPath(sys.argv[1]).parent))
 with lock.locked("shop", "aiosystemd rollout shop"):
     print("held", flush=True)
     sys.stdin.read()
@@ -24,8 +27,8 @@ with lock.locked("shop", "aiosystemd rollout shop"):
 
 @pytest.fixture(autouse=True)
 def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(lock, "DIRECTORY", tmp_path / "new")
-    return tmp_path / "new"
+    monkeypatch.setattr(scope, "_current", replace(scope.SYSTEM, run=PurePosixPath(tmp_path)))
+    return tmp_path / "aiosystemd"
 
 
 def holder(directory: Path) -> subprocess.Popen[str]:
@@ -84,6 +87,6 @@ def test_directory_is_made_and_readable(directory: Path) -> None:
 def test_link_is_not_followed(directory: Path) -> None:
     directory.mkdir()
     (directory / "shop.lock").symlink_to("elsewhere")
-    with pytest.raises(OSError, match="Too many levels"), locked("shop", "mine"):
+    with pytest.raises(ProblemsError, match="cannot be locked: Too many levels"), locked("shop", "mine"):
         pass
     assert not (directory / "elsewhere").exists()

@@ -320,7 +320,7 @@ def test_somebody_else_is_refused(deploy: Deploy, monkeypatch: pytest.MonkeyPatc
 
 def test_failure_of_systemctl_is_told(deploy: Deploy) -> None:
     (deploy.directory / "bin" / "systemctl").write_text("#!/bin/sh\necho Failed to connect to bus >&2\nexit 1\n")
-    with pytest.raises(ProblemsError, match=r"^systemctl: Failed to connect to bus$"):
+    with pytest.raises(ProblemsError, match=r"^systemctl show 'shop@\*\.service': Failed to connect to bus$"):
         deploy()
 
 
