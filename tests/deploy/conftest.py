@@ -1,5 +1,6 @@
 """A deployment on a host, small enough for a test."""
 
+import math
 import os
 import shutil
 import signal
@@ -32,7 +33,7 @@ class Files:
         self.steps: list[str] = []
         self.when: dict[str, Callable[[], object]] = {}
         """What to do at the first step that contains a text."""
-        self.pause = 0.0
+        self.timeout = math.inf
         self.release("1", "hello")
         self.link("1")
         self.write()
@@ -58,7 +59,7 @@ class Files:
 
     def run(self, make: Callable[[], Wanted], *, adopt: bool = False) -> Result:
         self.steps.clear()
-        return carry_out(make, How(HOST, self.root, Options(pause=self.pause), adopt), self.say)
+        return carry_out(make, How(HOST, self.root, Options(pause=0, timeout=self.timeout), adopt), self.say)
 
     def apply(self, *, adopt: bool = False) -> Result:
         return self.run(lambda: by_file(self.file, HOST, self.root), adopt=adopt)

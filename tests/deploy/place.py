@@ -28,8 +28,9 @@ def move_in(directory: Path, put: Set) -> None:
     put(probe, "probe", lambda: HOST)
     put(deploy, "verify", lambda *_: iter(()))  # It has tests of its own, and takes its time.
     put(os, "geteuid", lambda: 0)
-    # A temporary directory is not where sockets live, and there is no other for a test.
-    put(rules, "_RULES", [each for each in rules._RULES if each is not rules._sockets_are_where_sockets_live])
+    # A temporary directory is not where sockets live, nor an interpreter, and there may be no other for a test.
+    elsewhere = (rules._sockets_are_where_sockets_live, rules._sandbox_shows_its_paths)
+    put(rules, "_RULES", [each for each in rules._RULES if each not in elsewhere])
     put(Deployment, "socket_directory", property(lambda d: f"{root}{d.listen.directory or '/run/shop'}"))
 
 

@@ -11,6 +11,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -59,6 +60,8 @@ class Managed(Instance):
         self._host = host
         self.address = ""
         self.socket_started = 0.0
+        self.job = threading.Lock()
+        """Held while it is started; who asks for the same waits for that."""
 
     def command(self, directive: str) -> list[str]:
         words = shlex.split(self._settings("service")[directive])
@@ -71,7 +74,10 @@ class Managed(Instance):
         return self._host.root / "run" / "shop" / self.name
 
     def stop(self) -> None:
-        super().stop()
+        if self.job.locked() and (pid := self.pid):
+            os.kill(pid, signal.SIGTERM)  # It is being started, which ends with that.
+        with self.job:
+            super().stop()
         shutil.rmtree(self.runtime(), ignore_errors=True)
 
     def begin_listening(self) -> None:
@@ -230,7 +236,10 @@ class Host(Programs):
         return self._each(sorted(each for each in units if "@" in each), self._start_one)
 
     def _start_one(self, unit: str) -> bool:
-        instance = self._instance(unit)
+        with self._instance(unit).job:
+            return self._begin(unit, self._instance(unit))
+
+    def _begin(self, unit: str, instance: Managed) -> bool:
         if unit.endswith(".socket") or instance.socket_state != "active":
             socket_unit = f"shop@{instance.name}.socket"
             self._loaded.setdefault(socket_unit, self._file(socket_unit).read_text())

@@ -1,96 +1,19 @@
 """From what runs to what is wanted, and back whatever fails on the way."""
 
-import os
-import signal
-import subprocess
-import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
 import pytest
 
 from aiosystemd.deploy import Result, proxy
-from aiosystemd.deploy.store import Store
 from aiosystemd.errors import ProblemsError
-from tests.deploy.conftest import Shop, interrupt
-from tests.releases import APP, NO_IMPORT
+from tests.deploy.cases import CASES, PROXY, READ, Fault, told
+from tests.deploy.conftest import Shop
+from tests.releases import APP, NO_IMPORT, on_startup
 from tests.rollout.systemd import Reply
-from tests.runtime.lab import ROOT, eventually
 
 UNIT: Final = "etc/systemd/system/shop@.service"
-
-
-class Case(NamedTuple):
-    """A change of the deployment file, and what it comes to."""
-
-    lines: tuple[str, ...] = ()
-    instances: int = 2
-    commands: tuple[str, ...] = ()
-    """What systemctl is told, in order."""
-    renewed: tuple[str, ...] = ()
-    """Instances that have another process then."""
-
-
-_RELOAD: Final = "daemon-reload"
-_PROXY: Final = "reload nginx.service"
-
-CASES: Final[Mapping[str, Case]] = {
-    "nothing that runs": Case(("health.path = '/health'",)),
-    "what systemd looks at": Case(("service.restart = 'on-failure'",), commands=(_RELOAD,)),
-    "command": Case(
-        ("server.keepalive = 80",),
-        commands=(_RELOAD, "reload shop@1.service", "reload shop@2.service"),
-        renewed=("1", "2"),
-    ),
-    "environment": Case(
-        ("service.environment = {A = 'b'}",),
-        commands=(_RELOAD, "restart shop@1.service", "restart shop@2.service"),
-        renewed=("1", "2"),
-    ),
-    "socket": Case(
-        ("listen.mode = '0666'",),
-        commands=(_RELOAD, "restart shop@1.socket shop@1.service", "restart shop@2.socket shop@2.service"),
-        renewed=("1", "2"),
-    ),
-    "site": Case(("proxy.server_names = ['shop.example']",), commands=(_PROXY,)),
-    "environment, and one more": Case(
-        ("service.environment = {A = 'b'}",),
-        instances=3,
-        commands=(
-            *(_RELOAD, "start shop@3.socket shop@3.service", "restart shop@1.service", "restart shop@2.service"),
-            _PROXY,
-        ),
-        renewed=("1", "2"),
-    ),
-    "more instances": Case(
-        instances=3,
-        commands=(_RELOAD, "start shop@3.socket shop@3.service", _PROXY),
-    ),
-    "fewer instances": Case(
-        instances=1,
-        commands=(_RELOAD, _PROXY, "stop shop@2.socket shop@2.service"),
-        renewed=("2",),
-    ),
-    "place of the sockets, and one more": Case(
-        ("service.environment = {A = 'b'}", "listen.directory = '/run/elsewhere'"),
-        instances=3,
-        commands=(
-            *(_RELOAD, _PROXY, "start shop@3.socket shop@3.service"),
-            *("restart shop@1.socket shop@1.service", "restart shop@2.socket shop@2.service", _PROXY),
-        ),
-        renewed=("1", "2"),
-    ),
-}
-
-
-def acts(call: list[str]) -> bool:
-    """Tell whether a call is to change something."""
-    return call[0] not in ("show", "nginx", "systemd-analyze")
-
-
-def told(shop: Shop) -> tuple[str, ...]:
-    return tuple(" ".join(command) for command in shop.host.commands())
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -111,7 +34,7 @@ def test_change_does_what_it_needs_and_no_more(applied: Shop, name: str) -> None
 def test_first_apply_starts_all_and_the_second_changes_nothing(shop: Shop) -> None:
     assert shop.apply().status == 0
     start = "start shop.target shop@1.socket shop@1.service shop@2.socket shop@2.service"
-    assert told(shop) == (_RELOAD, "enable shop.target", start, _PROXY)
+    assert told(shop) == (READ, "enable shop.target", start, PROXY)
     before, pids = shop.state(), shop.host.pids()
     assert [before["targets"], before["listening"]] == [{"shop.target"}, {"1", "2"}]
     assert shop.apply().status == 0
@@ -156,26 +79,6 @@ def test_stopped_deployment_is_left_so(applied: Shop) -> None:
 
 
 # What fails.
-
-
-class Fault:
-    """Lets one call that changes something fail: the one of a number, whether done all the same or not."""
-
-    def __init__(self, shop: Shop, number: int, *, done: bool) -> None:
-        self.call: list[str] = []
-        self._host, self._left, self._done = shop.host, number, done
-        shop.host.interfere = self
-
-    def __call__(self, _: int, call: list[str]) -> Reply | None:
-        if not (acts(call) or call[0] == "nginx"):
-            return None
-        self._left -= 1
-        if self._left:
-            return None
-        self.call, self._host.interfere = call, lambda *_: None
-        if self._done and call[0] != "nginx":
-            self._host._systemctl(call)
-        return (1, "", "No luck.\n")
 
 
 def attempt(do: Callable[[], Result]) -> str:
@@ -228,14 +131,14 @@ def test_everything_goes_back_whichever_call_fails(applied: Shop, name: str, *, 
 
 def test_first_apply_goes_back_whichever_call_fails(shop: Shop) -> None:
     failed = everything_goes_back(shop, shop.apply)
-    assert [each.split()[0] for each in failed] == ["nginx", _RELOAD, "enable", "start", "nginx", "reload"]
+    assert [each.split()[0] for each in failed] == ["nginx", READ, "enable", "start", "nginx", "reload"]
     assert shop.is_in_force()
 
 
 def test_removal_goes_back_whichever_call_fails(applied: Shop) -> None:
     failed = everything_goes_back(applied, applied.remove)
     assert [each.split()[0] for each in failed].count("stop") == 3
-    assert failed[-1] == _RELOAD
+    assert failed[-1] == READ
     assert applied.host.pids() == {}
 
 
@@ -272,6 +175,13 @@ def test_added_instance_that_is_not_healthy_is_taken_back(applied: Shop) -> None
     applied.write(instances=3)
     done = goes_back(applied, applied.apply)
     assert done.failure.startswith("shop@3: answers 500 Internal Server Error, not 200: ")
+
+
+def test_added_instance_that_hangs_in_its_start_is_taken_back(applied: Shop) -> None:
+    applied.release("1", "hello", on_startup("await asyncio.sleep(60)"))
+    applied.write(instances=3)
+    applied.timeout = 1.0
+    assert goes_back(applied, applied.apply).failure == "the instances have not started within 1 s"
 
 
 def test_nginx_that_does_not_take_the_site_is_told(applied: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -363,146 +273,3 @@ def test_systemd_that_fails_for_good_is_told_and_the_next_run_finishes(applied: 
     assert applied.apply().status == 0
     assert applied.is_in_force()
     assert set(applied.host.pids()) == {"1", "2", "3"}
-
-
-# Who else is there.
-
-
-def test_somebody_else_is_told_to_use_sudo(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "geteuid", lambda: 1000)
-    before = shop.files()
-    with pytest.raises(ProblemsError, match=r"^aiosystemd: only root may reload and restart services \(use sudo\)$"):
-        shop.apply()
-    assert shop.files() == before
-
-
-def test_second_run_at_the_same_time_is_refused_and_names_the_first(applied: Shop) -> None:
-    def second() -> None:
-        done = command(applied, "scale", "shop", "4", "--yes")
-        said.append((done.returncode, done.stderr))
-
-    said: list[tuple[int, str]] = []
-    applied.when["shop@3: serves"] = second
-    assert applied.scale(3).status == 0
-    ((status, words),) = said
-    assert status == 1
-    assert "shop.lock: is held by aiosystemd" in words
-    assert f"(process {os.getpid()}, since " in words
-    assert set(applied.host.pids()) == {"1", "2", "3"}
-
-
-def command(shop: Shop, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run the program in a process of its own."""
-    program = (sys.executable, "-m", "tests.deploy.command", str(shop.host.directory))
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    return subprocess.run(
-        (*program, *arguments, "--root", str(shop.root)), env=environment, capture_output=True, text=True, check=False
-    )
-
-
-# Ctrl-C, and worse.
-
-
-@pytest.mark.parametrize("name", ["command", "fewer instances", "place of the sockets, and one more"])
-def test_interruption_at_any_time_puts_everything_back(applied: Shop, name: str) -> None:
-    """While each call is at work in its turn; after the last moment at which it could, it comes to its end."""
-
-    def press(_: int, call: list[str]) -> None:
-        calls.append(" ".join(call)) if acts(call) else None
-        if len(calls) == at and not pressed:
-            pressed.append(calls[-1])
-            interrupt()
-
-    case = CASES[name]
-    applied.write(*case.lines, instances=case.instances)
-    before, at = applied.state(), 0
-    while True:
-        at += 1
-        calls: list[str] = []
-        pressed: list[str] = []
-        applied.host.interfere = press
-        done = applied.apply()
-        applied.host.interfere = lambda *_: None
-        if not done.interrupted:
-            break
-        assert (done.status, done.failure, done.lost, next(done.lines())) == (130, "", (), "interrupted")
-        assert applied.state() == before, pressed
-    # Nothing is left to wait for after the last one.
-    assert pressed in ([], [case.commands[-1]])
-    assert applied.is_in_force()
-
-
-def test_second_interruption_ends_the_way_back_too(applied: Shop) -> None:
-    applied.write("service.environment = {A = 'b'}", instances=3)
-    applied.when["shop@1: process"] = interrupt
-    applied.when["everything goes back"] = lambda: applied.when.update({"shop@1: restart": interrupt})
-    done = applied.apply()
-    assert done.status == 130
-    assert "instances: interrupted" in done.lost
-    assert "files" in done.restored
-    eventually(lambda: all(each.state == "active" for each in applied.host.instances.values() if each.pid))
-    assert applied.apply().status == 0
-    assert applied.is_in_force()
-
-
-class Killing:
-    """Kills the program at one of its calls that change something, which systemd goes on with or not."""
-
-    def __init__(self, shop: Shop, number: int) -> None:
-        self.call: list[str] = []
-        self._left = self._number = number
-        self._shop = shop
-
-    def __call__(self, caller: int, call: list[str]) -> Reply | None:
-        self._left -= acts(call)
-        if self._left or self.call:
-            return None
-        os.kill(caller, signal.SIGKILL)
-        self.call = call
-        return (1, "", "") if self._number % 2 else None
-
-    def apply(self) -> list[str]:
-        """Apply, and return the call at which that was killed."""
-        self._shop.host.interfere = self
-        done = command(self._shop, "apply", str(self._shop.file), "--yes", "--pause=0")
-        self._shop.host.interfere = lambda *_: None
-        assert (done.returncode, done.stderr) == ((-signal.SIGKILL, "") if self.call else (0, ""))
-        return self.call
-
-
-def test_run_after_one_that_was_killed_finishes_the_job(applied: Shop) -> None:
-    """Killed while each call is at work in its turn, on the way there and on the way back."""
-    number, killed = 0, [[""]]
-    while any(killed):
-        number += 1
-        killed = []
-        for case in (CASES["environment, and one more"], Case()):
-            applied.write(*case.lines, instances=case.instances)
-            killed.append(Killing(applied, number).apply())
-            assert not killed[-1] or applied.apply().status == 0, killed
-            assert applied.is_in_force(), killed
-            assert set(applied.host.pids()) == applied.host.listening() == {str(n + 1) for n in range(case.instances)}
-            assert applied.host.site == (applied.root / "etc/nginx/conf.d/shop.conf").read_bytes()
-    assert number > len(CASES["environment, and one more"].commands)
-
-
-@pytest.mark.parametrize("fault", ["refused", "failed"])
-def test_killed_run_is_not_forgotten_by_one_that_comes_to_nothing(applied: Shop, fault: str) -> None:
-    """What the killed one has renewed, the next one that succeeds renews again, whatever was in between."""
-    before = applied.running()
-    applied.write("server.keepalive = 80")
-    assert Killing(applied, 3).apply() == ["reload", "shop@2.service"]
-    assert "--keepalive=80" in applied.running()["1"][2]
-    if fault == "refused":
-        applied.host.refusal = "unknown directive"
-        with pytest.raises(ProblemsError, match="unknown directive"):
-            applied.apply()
-        applied.host.refusal = ""
-    else:
-        Fault(applied, 2, done=False)
-        assert "No luck." in applied.apply().failure
-    applied.write()
-    assert applied.diff().interrupted
-    assert applied.apply().status == 0
-    assert (applied.running(), applied.is_in_force()) == (before, True)
-    assert [each.number for each in Store("shop", applied.root / "var/lib/aiosystemd").history()][1:] != [2]
