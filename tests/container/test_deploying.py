@@ -170,7 +170,7 @@ def test_change_that_breaks_the_application_goes_back(deployment: Deployment) ->
         traffic.wait(100)
     assert done.returncode == 1
     assert "failed: echo@1: " in done.stderr
-    assert "restored: files, units" in done.stderr
+    assert "restored: enablement, files, units" in done.stderr
     nothing_failed(traffic.report())
     assert deployment.pids() == before
     assert deployment.machine.run("sha256sum", f"{UNITS}/echo@.service").stdout == units

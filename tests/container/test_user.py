@@ -224,7 +224,8 @@ def test_generate_writes_into_the_home_and_nowhere_else(home: Machine) -> None:
 
 
 def test_site_is_served_through_the_machines_nginx(site: Login) -> None:
-    assert site.ask("/echo", b"x").text == "x"
+    # nginx has been told to read the site, and does so when it comes to it.
+    site.wait_for(lambda: site.ask("/echo", b"x").text == "x")
     assert {site.ask().text for _ in range(40)} == {f"hello from {name}" for name in INSTANCES}
     assert site.machine.run("stat", "--format=%U", f"/proc/{site.pids()['1']}").stdout.strip() == USER
     assert site.show("echo.target", "UnitFileState") == "enabled"
