@@ -1,6 +1,7 @@
 """Commands that change what is on a host, and keep the way back."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -25,6 +26,12 @@ Root = Annotated[Path, typer.Option(metavar="DIR", help="Root of the host's file
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 Adopt = Annotated[
     bool, typer.Option("--adopt", help="Take over files that are others' or were edited; each is kept as a copy.")
+]
+ByPolicy = Annotated[
+    bool,
+    typer.Option(
+        "--policy-rc-d", help="For maintainer scripts: start and stop nothing where policy-rc.d forbids it; files only."
+    ),
 ]
 Pause = Annotated[float, typer.Option(metavar="SECONDS", help="How long each renewed instance is watched.")]
 Timeout = Annotated[
@@ -66,10 +73,14 @@ def apply(  # noqa: PLR0913 (each is an option)
     *,
     root: Root = Path("/"),
     yes: Yes = False,
+    renew: Annotated[
+        bool, typer.Option("--renew", help="Renew every instance, whatever has changed: its application has.")
+    ] = False,
     adopt: Adopt = False,
     pause: Pause = 5.0,
     timeout: Timeout = None,
     as_json: AsJson = False,
+    by_policy: ByPolicy = False,
     _user: User = False,
 ) -> None:
     """Put a deployment in place: files, users, units, instances one by one, the proxy last; all of it or nothing.
@@ -83,9 +94,9 @@ def apply(  # noqa: PLR0913 (each is an option)
     from aiosystemd.load import find  # noqa: PLC0415
 
     def make(host: "Host", root: Path) -> "Wanted":
-        return by_file(find(file), host, root)
+        return replace(by_file(find(file), host, root), renew=renew)
 
-    _change(make, root, pause=pause, timeout=timeout, yes=yes, adopt=adopt, as_json=as_json)
+    _change(make, root, pause=pause, timeout=timeout, yes=yes, adopt=adopt, as_json=as_json, by_policy=by_policy)
 
 
 def rollback(  # noqa: PLR0913 (each is an option)
@@ -144,6 +155,7 @@ def remove(  # noqa: PLR0913 (each is an option)
     adopt: Adopt = False,
     timeout: Timeout = None,
     as_json: AsJson = False,
+    by_policy: ByPolicy = False,
     _user: User = False,
 ) -> None:
     """Take a deployment off this host: the proxy first, then its instances are drained; its own files only.
@@ -158,7 +170,7 @@ def remove(  # noqa: PLR0913 (each is an option)
     def make(host: "Host", root: Path) -> "Wanted":
         return nothing(in_force(name, root, removed=True), host)
 
-    _change(make, root, pause=0, timeout=timeout, yes=yes, adopt=adopt, as_json=as_json)
+    _change(make, root, pause=0, timeout=timeout, yes=yes, adopt=adopt, as_json=as_json, by_policy=by_policy)
 
 
 def history(name: DeploymentName, *, root: Root = Path("/"), as_json: AsJson = False, _user: User = False) -> None:
@@ -185,6 +197,7 @@ def _change(  # noqa: PLR0913 (each is an option)
     yes: bool,
     adopt: bool,
     as_json: bool,
+    by_policy: bool = False,
 ) -> None:
     from aiosystemd.deploy import How, carry_out, plan  # noqa: PLC0415
     from aiosystemd.probe import probe  # noqa: PLC0415
@@ -201,7 +214,7 @@ def _change(  # noqa: PLR0913 (each is an option)
         _ask()
     steps: list[Step] = []
     with telling(steps, as_json=as_json) as say:
-        result = carry_out(lambda: make(host, root), How(host, root, options, adopt), say)
+        result = carry_out(lambda: make(host, root), How(host, root, options, adopt, by_policy), say)
     if as_json:
         said = [{"unit": step.unit, "text": step.text} for step in steps]
         print_json({**proposal.as_json(), **result.as_json(), "steps": said})

@@ -8,19 +8,19 @@ import re
 import shlex
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from aiosystemd import scope, systemctl
-from aiosystemd.build import Build, compared
-from aiosystemd.deploy import proxy
+from aiosystemd.deploy import checks, policy
+from aiosystemd.deploy.consequence import Consequence
 from aiosystemd.deploy.files import Files, created
 from aiosystemd.deploy.moving import meanwhile
 from aiosystemd.deploy.proposal import Proposal
 from aiosystemd.deploy.recover import find_release, recover, settle
-from aiosystemd.deploy.store import Generation, Store, kept, name_of, next_number, texts
+from aiosystemd.deploy.store import Generation, Store, name_of, next_number, texts
 from aiosystemd.deploy.transition import Transition, Way
 from aiosystemd.deploy.wanted import Wanted, propose, rebuild
 from aiosystemd.errors import ExitCode, Location, Problem, ProblemsError
@@ -33,7 +33,6 @@ from aiosystemd.rollout.lock import locked
 from aiosystemd.rollout.work import Failed, Interrupted, Options, Say, Step, Work
 from aiosystemd.systemctl import SystemctlError
 from aiosystemd.values import NAME
-from aiosystemd.verify import verify
 
 HERE = Path("/")
 """Root of the host whose systemd and nginx are talked to."""
@@ -170,6 +169,8 @@ class How:
     options: Options
     adopt: bool = False
     """Whether to take over files that are others' or were edited."""
+    by_policy: bool = False
+    """Whether to start and stop no more than policy-rc.d lets a maintainer script."""
 
 
 def carry_out(make: Callable[[], Wanted], how: How, say: Say) -> Result:
@@ -177,12 +178,14 @@ def carry_out(make: Callable[[], Wanted], how: How, say: Say) -> Result:
 
     Raises ProblemsError when nothing was begun, and everything is as it was.
     """
-    name = make().built.deployment.name
+    wanted = make()
+    name = wanted.built.deployment.name
     root = how.root
     store = store_of(name, root)
-    live = root == HERE and (bool(scope.current().user) or SYSTEMD.is_dir())
+    runs = root == HERE and (bool(scope.current().user) or SYSTEMD.is_dir())
     try:
-        with session(name, say) if live else _alone(store) as loop:
+        with session(name, say) if runs else _alone(store) as loop:
+            live = runs and not (how.by_policy and _forbidden(wanted, say))
             if killed := recover(store, root):
                 say(Step(name, "an earlier run was killed: what it has written is taken back first", 0, 0))
             # What a run that was killed has kept for its way back must not be taken for this one's.
@@ -191,39 +194,28 @@ def carry_out(make: Callable[[], Wanted], how: How, say: Say) -> Result:
             if killed and not live:  # Nothing runs as it was to, and the files are as they were.
                 store.abandon(killed.number)
             proposal = propose(wanted, store, root, killed)
-            _check(wanted, proposal, how)
+            _check(wanted, proposal, how, live=live)
             if not proposal.anything:
                 return Result(name)
             files = Files(proposal, _generation(wanted, proposal, store), store)
             if not live:
-                return _offline(proposal, files, root)
+                return _offline(proposal, files, root, runs=runs)
             return _online(proposal, files, Work(wanted.built.deployment, how.options, loop, say), how.host)
     except SystemctlError as error:
         raise ProblemsError(Problem(Location(error.command), error.words)) from None
 
 
-def _check(wanted: Wanted, proposal: Proposal, how: How) -> None:
-    """Run every checker on a scratch root, and nginx on what it has now; raises ProblemsError."""
+def _check(wanted: Wanted, proposal: Proposal, how: How, *, live: bool) -> None:
+    """Raise ProblemsError with all that is wrong, before anything is touched."""
     problems = [] if how.adopt else list(proposal.refused())
     if wanted.instances:
-        verdicts = verify(wanted.built.deployment, how.host, wanted.built.file.name)
-        problems += [problem for verdict in verdicts for problem in verdict.problems if problem.severity == "error"]
-        others = _others(proposal, how)
-        problems += [problem for problem in compared((*others, wanted.built))[-1] if problem.severity == "error"]
-    if proposal.proxy and proposal.root == HERE and (words := proxy.refusal()):
-        hint = "nginx refuses what it has, before anything is changed: mend that first"
-        problems.append(Problem(Location("nginx -t"), words, hint))
+        problems += checks.files(wanted, store_of(proposal.name, proposal.root), how.host)
+    if proposal.proxy and proposal.root == HERE:
+        problems += checks.nginx()
+    if live and proposal.renewed and proposal.gravest >= Consequence.RESTART:
+        problems += checks.code(wanted, how.host)
     if problems:
         raise ProblemsError(*problems)
-
-
-def _others(proposal: Proposal, how: How) -> Iterator[Build]:
-    """Yield what is in force of the other deployments of the host."""
-    state = store_of(proposal.name, proposal.root).directory.parent
-    for name in kept(state):
-        with suppress(ProblemsError):  # Of an earlier version, which does not stand in the way of this one.
-            if name != proposal.name and (current := Store(name, state).current):
-                yield rebuild(current, how.host)
 
 
 def _generation(wanted: Wanted, proposal: Proposal, store: Store) -> Generation:
@@ -248,8 +240,17 @@ def _alone(store: Store) -> Iterator[Loop]:
         yield loop
 
 
-def _offline(proposal: Proposal, files: Files, root: Path) -> Result:
-    """Put the files in place where no systemd runs, and enable the deployment."""
+def _forbidden(wanted: Wanted, say: Say) -> bool:
+    """Tell whether nothing is to be started or stopped, although systemd runs."""
+    name = wanted.built.deployment.name
+    forbidden = policy.forbids(f"{name}.target", "restart" if wanted.instances else "stop")
+    if forbidden:
+        say(Step(name, "policy-rc.d forbids to start and stop it: files are put in place, no more", 0, 0))
+    return forbidden
+
+
+def _offline(proposal: Proposal, files: Files, root: Path, *, runs: bool) -> Result:
+    """Put the files in place and enable the deployment; where systemd ``runs`` it is told to read them, no more."""
     target = f"{proposal.name}.target"
     enabled = _enabled(root, target)
     try:
@@ -259,6 +260,8 @@ def _offline(proposal: Proposal, files: Files, root: Path) -> Result:
         files.remove_units()
         if proposal.anew and proposal.instances and not enabled:
             systemctl.run(f"--root={root}", "enable", target)
+        if runs:
+            systemctl.run("daemon-reload")
         files.commit()
     except (ProblemsError, SystemctlError, OSError) as error:
         return _taken_back(files, root, target, enabled, str(error))

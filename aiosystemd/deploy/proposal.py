@@ -23,7 +23,7 @@ class Effect:
     what: str
     """A path, or an instance."""
     kind: str
-    """``create``, ``update``, ``remove``, and for what is not ours ``foreign`` or ``edited``."""
+    """``create``, ``update``, ``renew``, ``remove``, and for what is not ours ``foreign`` or ``edited``."""
     consequence: str
     diff: str = ""
     """Unified."""
@@ -47,6 +47,8 @@ class Proposal:
     """Where the link to the application's directory leads, or is to lead."""
     interrupted: bool = False
     """Whether an earlier run did not come to its end."""
+    renew: bool = False
+    """Whether every instance gets a new process, whatever changes."""
     dropped: tuple[str, ...] = ()
     """Instances in force that it was to remove, and may have stopped."""
     drop_ins: tuple[Path, ...] = ()
@@ -90,6 +92,11 @@ class Proposal:
         return bool(self.before and self.release and before != self.release)
 
     @property
+    def renewed(self) -> tuple[str, ...]:
+        """Instances that stay, and get new code."""
+        return tuple(each for each in self.instances if self.renew and each not in self.added)
+
+    @property
     def moving(self) -> tuple[str, ...]:
         """Instances that stay, and are to listen elsewhere."""
         before = self.before.instances if self.before else {}
@@ -98,13 +105,14 @@ class Proposal:
     @property
     def anything(self) -> bool:
         """Whether there is anything to do."""
-        return bool(self.changed or self.moved or self.interrupted or self.added or self.removed)
+        return bool(self.changed or self.moved or self.renewed or self.interrupted or self.added or self.removed)
 
     @property
     def gravest(self) -> Consequence:
         """What the instances that stay need at most, the proxy left aside."""
         found = [self._consequence(change) for change in self.changed]
         found.append(Consequence.RELOAD if self.moved else Consequence.NOTHING)
+        found.append(Consequence.RELOAD if self.renewed else Consequence.NOTHING)
         found.append(Consequence.SOCKETS if self.moving else Consequence.NOTHING)
         found.append(Consequence.RESTART if self.interrupted else Consequence.NOTHING)
         return max(each for each in found if each is not Consequence.PROXY)
@@ -139,6 +147,8 @@ class Proposal:
             before = self.before.instances[each] if self.before else ""
             what = f"{self.name}@{each}: {before} → {self.addresses[each]}"
             yield Effect(what, "update", str(Consequence.SOCKETS))
+        if self.gravest is Consequence.RELOAD:
+            yield from (Effect(f"{self.name}@{each}", "renew", str(Consequence.RELOAD)) for each in self.renewed)
         yield from (Effect(f"{self.name}@{each}", "create", "instance added") for each in self.added)
         yield from (Effect(f"{self.name}@{each}", "remove", "instance removed") for each in self.removed)
 

@@ -105,6 +105,11 @@ class Transition:
         return look(self._name, in_order((*before, *self._proposal.instances, *loaded(self._name))))
 
     @property
+    def _ours(self) -> Iterator[str]:
+        """Yield the instances that are wanted, without those that the administrator has masked."""
+        return (name for name in self._proposal.instances if not self._found[name].masked)
+
+    @property
     def _units_change(self) -> bool:
         return any(is_unit(change.path) for change in self._proposal.changed)
 
@@ -126,13 +131,13 @@ class Transition:
         found = look(self._name, self._proposal.instances)
         for each in found.values():
             for unit in (each.service, each.socket):
-                if unit.load not in ("loaded", "not-found"):
+                if unit.load not in ("loaded", "not-found", "masked"):
                     raise Failed(f"{unit.name}: systemd cannot load it: {unit.load}")
 
     def _verify(self) -> None:
         """Have systemd look at the units where they are; what it says of the administrator's drop-ins is passed on."""
         ours = {str(change.path) for change in self._proposal.changes}
-        first = next(iter(self._proposal.instances), "")
+        first = next(iter(self._ours), "")
         units = (f"{self._name}@{first}.service", f"{self._name}@{first}.socket", self._target)
         for problem in verify_installed(units) if first and self._units_change else ():
             if problem.at.file in ours:
@@ -145,7 +150,7 @@ class Transition:
             systemctl.run("enable", self._target)
 
     def _start(self) -> None:
-        new = [name for name in self._proposal.added if name not in self._up]
+        new = [name for name in self._proposal.added if name in self._ours and name not in self._up]
         if not new:
             return
         if self._proposal.anew:
@@ -160,7 +165,7 @@ class Transition:
         return self._work.part(built.deployment, Options(pause=0, timeout=self._work.options.timeout))
 
     def _renew(self) -> None:
-        names = [name for name in self._proposal.instances if name in self._up]
+        names = [name for name in self._ours if name in self._up]
         gravest = self._proposal.gravest
         if gravest >= Consequence.RELOAD and names:
             limits = (self._work.options.pause, self._work.options.timeout)

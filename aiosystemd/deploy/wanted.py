@@ -33,6 +33,8 @@ class Wanted:
     """Whether the deployment file is to be written too."""
     file: str = ""
     """Its name on the host, where ``built`` does not say where it lies."""
+    renew: bool = False
+    """Whether its code is new: every instance is renewed, whether or not anything else has changed."""
 
 
 def by_file(file: Path, host: Host, root: Path) -> Wanted:
@@ -118,6 +120,7 @@ def propose(wanted: Wanted, store: Store, root: Path, killed: Generation | None)
         in_order(were),
         wanted.release,
         interrupted=killed is not None,
+        renew=wanted.renew,
         dropped=tuple(name for name in before.instances if name not in killed.instances) if before and killed else (),
         drop_ins=tuple(_drop_ins(wanted.built.deployment.name, root)),
     )

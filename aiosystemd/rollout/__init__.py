@@ -142,7 +142,7 @@ class Rollout:
         instance = found[name]
         others = any(each.runs for each in found.values() if each is not instance)
         try:
-            if instance.sleeps and outdated(instance.socket):
+            if instance.sleeps and not instance.masked and outdated(instance.socket):
                 instance = self._awake(instance)
             if left := _left(instance):
                 self._work.say(name, left)
@@ -203,7 +203,7 @@ class Rollout:
         """
         for each in instances:
             address = self._work.address(each.name)
-            if each.runs and not any(map(listens, (address, self._work.listening(each.name)))):
+            if each.runs and not each.masked and not any(map(listens, (address, self._work.listening(each.name)))):
                 at = address if isinstance(address, str) else ":".join(map(str, address))
                 what = f"runs, but nothing listens on {at}"
                 command = scope.current().systemctl
@@ -235,7 +235,7 @@ def _others(d: Deployment) -> Iterator[str]:
 
 def _unloadable(instances: Iterable[Instance]) -> Iterator[Problem]:
     for each in instances:
-        if each.service.load != "loaded":
+        if each.service.load != "loaded" and not each.masked:
             what = f"systemd cannot load it: {each.service.load}"
             yield Problem(Location(each.service.name), what, "aiosystemd generate --output / writes the units")
 
@@ -249,6 +249,8 @@ def _differing(built: Build) -> Iterator[Path]:
 
 def _left(instance: Instance) -> str:
     """Return why an instance is left as it is, "" if it is not."""
+    if instance.masked:
+        return "is masked, and left so"
     if instance.sleeps:
         return "sleeps: its next request starts the new version"
     taken_out = instance.service.state == "failed" and instance.socket.state == "inactive"

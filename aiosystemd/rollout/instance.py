@@ -74,6 +74,11 @@ class Instance:
         return self.service.state == "active" and self.pid > 0
 
     @property
+    def masked(self) -> bool:
+        """Whether the administrator forbids that it is started, systemctl(1), mask."""
+        return "masked" in (self.service.load, self.socket.load)
+
+    @property
     def sleeps(self) -> bool:
         """Whether nothing runs until the next request."""
         return self.service.state == "inactive" and self.socket.state == "active"

@@ -192,6 +192,38 @@ def test_change_that_breaks_a_restart_goes_back(deployment: Deployment) -> None:
     assert deployment.pids() == before
 
 
+def test_new_code_is_tried_before_a_changed_sandbox_ends_the_old_process(deployment: Deployment) -> None:
+    before, app = deployment.pids(), "/srv/echo/app.py"
+    code = deployment.machine.read(app)
+    deployment.machine.write(app, "raise RuntimeError('no such luck')\n")
+    deployment.change("service.environment = {A = 'b'}")
+    try:
+        done = deployment("apply", "echo", "--renew", check=False)
+        assert (done.returncode, "no such luck" in done.stderr) == (1, True)
+        assert deployment.pids() == before
+    finally:
+        deployment.machine.write(app, code)
+    assert deployment("apply", "echo", "--renew").returncode == 0
+    assert not set(deployment.pids().values()) & set(before.values())
+    deployment.answers(4)
+
+
+def test_masked_instance_is_left_alone(deployment: Deployment) -> None:
+    unit, before = "echo@2.service", deployment.pids()
+    deployment.machine.systemctl("mask", "--now", unit)
+    try:
+        for command in (("apply", "--renew", "--yes"), ("rollout",)):
+            done = deployment.machine.run("aiosystemd", *command, "echo", "--pause", "0")
+            assert command[0] == "apply" or "2: is masked, and left so" in done.stdout
+        now = deployment.pids()
+        assert now.get("2", 0) == 0
+        assert all(now[each] not in (0, before[each]) for each in ("1", "3", "4"))
+    finally:
+        deployment.machine.systemctl("unmask", unit)
+    deployment.machine.systemctl("start", unit)
+    deployment.answers(4)
+
+
 def test_site_that_nginx_refuses_goes_back(deployment: Deployment) -> None:
     """It is right alone, and wrong beside another one."""
     other = "/etc/nginx/conf.d/other.conf"

@@ -6,6 +6,7 @@ import shutil
 import signal
 import tempfile
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,7 @@ class Files:
         self.when: dict[str, Callable[[], object]] = {}
         """What to do at the first step that contains a text."""
         self.timeout = math.inf
+        self.by_policy = False
         self.release("1", "hello")
         self.link("1")
         self.write()
@@ -59,10 +61,11 @@ class Files:
 
     def run(self, make: Callable[[], Wanted], *, adopt: bool = False) -> Result:
         self.steps.clear()
-        return carry_out(make, How(HOST, self.root, Options(pause=0, timeout=self.timeout), adopt), self.say)
+        options = Options(pause=0, timeout=self.timeout)
+        return carry_out(make, How(HOST, self.root, options, adopt, self.by_policy), self.say)
 
-    def apply(self, *, adopt: bool = False) -> Result:
-        return self.run(lambda: by_file(self.file, HOST, self.root), adopt=adopt)
+    def apply(self, *, adopt: bool = False, renew: bool = False) -> Result:
+        return self.run(lambda: replace(by_file(self.file, HOST, self.root), renew=renew), adopt=adopt)
 
     def diff(self) -> Proposal:
         """Return what there is to do."""
@@ -174,7 +177,7 @@ def applied(shop: Shop) -> Shop:
 def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Files:
     """Return the deployment in an image that is built, not in force yet."""
     require("systemctl")
-    monkeypatch.setattr(deploy, "verify", lambda *_: iter(()))  # It has tests of its own, and takes its time.
+    monkeypatch.setattr(deploy.checks, "verify", lambda *_: iter(()))  # It has tests of its own, and takes its time.
     return Files(tmp_path / "root")
 
 

@@ -26,7 +26,7 @@ def move_in(directory: Path, put: Set) -> None:
     put(deploy, "SYSTEMD", directory)
     put(deploy, "HERE", root)
     put(probe, "probe", lambda: HOST)
-    put(deploy, "verify", lambda *_: iter(()))  # It has tests of its own, and takes its time.
+    put(deploy.checks, "verify", lambda *_: iter(()))  # It has tests of its own, and takes its time.
     put(os, "geteuid", lambda: 0)
     # A temporary directory is not where sockets live, nor an interpreter, and there may be no other for a test.
     elsewhere = (rules._sockets_are_where_sockets_live, rules._sandbox_shows_its_paths)

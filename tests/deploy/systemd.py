@@ -195,6 +195,9 @@ class Host(Programs):
 
     def _systemctl(self, argv: list[str]) -> Reply:
         verb, *units = argv
+        if verb.startswith("--root="):  # The real one does that, without any systemd that runs.
+            done = subprocess.run(("/usr/bin/systemctl", *argv), capture_output=True, text=True, check=False)
+            return done.returncode, done.stdout, done.stderr
         verbs: Mapping[str, Callable[[list[str]], Reply]] = {
             "show": lambda units: (0, "\n".join(self._show(units[units.index("--") + 1 :])), ""),
             "daemon-reload": self._read_units,
