@@ -25,7 +25,7 @@ demo: .venv/ready
 
 test: .venv/ready
 	@$(call packages,$(DEMO) $(TEST),warn)
-	$(BIN)/pytest $(or $(ARGS),--numprocesses=2 --dist=loadfile --cov --cov-report=term)
+	$(BIN)/pytest $(or $(ARGS),--numprocesses=2 --dist=loadfile --no-loadscope-reorder --timeout=1200 --cov --cov-report=term)
 
 bench: .venv/ready
 	@$(call packages,$(TEST),stop)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.container.conftest import both_releases
 from tests.container.machine import Machine
 from tests.container.site import INSTANCES, Site
 
@@ -30,6 +31,7 @@ def test_what_runs_here_is_what_units_holds(site: Site) -> None:
         assert site.machine.read(f"/{path.relative_to(reference)}") == path.read_text()
 
 
+@both_releases
 def test_each_instance_starts_with_its_socket(site: Site) -> None:
     for name in INSTANCES:
         site.systemctl("start", f"example@{name}")
@@ -38,6 +40,7 @@ def test_each_instance_starts_with_its_socket(site: Site) -> None:
     assert site.ask().text == "Welcome home!"
 
 
+@both_releases
 def test_target_starts_all_and_stop_takes_the_site_down(site: Site) -> None:
     site.systemctl("start", "example.target")
     assert listening(site) == running(site) == set(INSTANCES)
@@ -72,6 +75,7 @@ def test_socket_alone_waits_for_the_first_request(site: Site) -> None:
     assert running(site) == {"3"}
 
 
+@both_releases
 def test_stopping_a_socket_takes_its_instance_out(site: Site) -> None:
     site.systemctl("start", "example.target")
     with site.load(clients=8) as load:
@@ -87,6 +91,7 @@ def test_glob_stops_everything(site: Site) -> None:
     assert running(site) == listening(site) == set()
 
 
+@both_releases
 def test_restart_of_the_target_loses_no_request(site: Site) -> None:
     site.systemctl("start", "example.target")
     before = site.pids()
@@ -99,6 +104,7 @@ def test_restart_of_the_target_loses_no_request(site: Site) -> None:
     assert not set(before.values()) & set(site.pids().values())
 
 
+@both_releases
 def test_restart_of_a_socket_takes_its_service_with_it(site: Site) -> None:
     site.systemctl("start", "example@1")
     before = site.pids()["1"]
@@ -122,6 +128,7 @@ def test_following_the_printed_steps_after_a_change_serves_the_change(site: Site
     assert site.ask().text == "Welcome home!"
 
 
+@both_releases
 def test_enabled_target_serves_after_boot(site: Site) -> None:
     site.systemctl("enable", "example.target")
     site.machine.reboot()

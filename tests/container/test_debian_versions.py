@@ -21,8 +21,8 @@ def test_suite_passes_on_the_libraries_of_debian_13(machine: Machine) -> None:
     done = machine.run(
         "env", "-C", "/root/project", "CI=true",
         "python3", "-m", "pytest", "-q", "-m", "not container", "--ignore=tests/test_linters.py",
-        # It is about system calls, whatever the libraries.
-        "--ignore=tests/deploy/test_faults.py",
+        # They are about processes, files and system calls; the other tests here run the same code on this Debian.
+        *(f"--ignore=tests/{name}" for name in ("deploy", "drill", "rollout", "up")),
         check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.container.conftest import Boot
+from tests.container.conftest import Boot, both_releases
 from tests.container.machine import Machine
 from tests.container.site import Report, Site
 
@@ -75,6 +75,7 @@ def deployment(applied: Deployment) -> Iterator[Deployment]:
     applied("apply", "echo")
 
 
+@both_releases
 def test_first_apply_puts_a_deployment_in_place(deployment: Deployment) -> None:
     deployment.answers(4)
     assert deployment("diff", "echo").stdout == "echo: nothing to do\n"
@@ -108,6 +109,7 @@ def test_scaling_touches_no_running_instance_and_loses_no_request(deployment: De
     assert deployment("diff", "echo").stdout == "echo: nothing to do\n"
 
 
+@both_releases
 def test_socket_change_loses_no_request(deployment: Deployment) -> None:
     before = deployment.pids()
     deployment.machine.write(FILE, deployment.machine.read(FILE) + '\n[listen]\nmode = "0666"\nbacklog = 512\n')
@@ -146,6 +148,7 @@ def test_sockets_become_ports_and_sockets_again(deployment: Deployment) -> None:
     assert deployment.machine.run("sh", "-c", "ss -ltnH 'sport >= 9001 and sport <= 9004'").stdout == ""
 
 
+@both_releases
 def test_changed_command_is_a_rolling_reload(deployment: Deployment) -> None:
     deployment.machine.write(FILE, deployment.machine.read(FILE) + "\n[server]\nkeepalive = 80\n")
     restarts = {name: deployment.machine.show(f"echo@{name}", "InvocationID") for name in "1234"}
@@ -275,6 +278,7 @@ def test_release_that_a_link_leads_to_is_rolled_back(deployment: Deployment) -> 
     nothing_failed(traffic.report())
 
 
+@both_releases
 def test_remove_leaves_nothing_of_ours_and_all_of_others(deployment: Deployment) -> None:
     deployment.machine.run("mkdir", "-p", f"{UNITS}/echo@.service.d")
     deployment.machine.write(f"{UNITS}/echo@.service.d/local.conf", "[Service]\nNice=5\n")

@@ -8,6 +8,7 @@ from typing import Any, Final, NamedTuple
 import pytest
 
 from aiosystemd.doctor import CHECKS
+from tests.container.conftest import both_releases
 from tests.container.machine import Machine
 from tests.container.site import INSTANCES, Site
 
@@ -673,6 +674,7 @@ key = "{_SSL}/k.pem"
 """
 
 
+@both_releases
 def test_nothing_is_wrong_on_a_fresh_debian(machine: Machine) -> None:
     machine.run("mkdir", "-p", "/srv/example")
     machine.write("/srv/example/my_app_module.py", _APP)
@@ -686,6 +688,7 @@ def test_nothing_is_wrong_on_a_fresh_debian(machine: Machine) -> None:
     assert len(shown) - 1 >= len(CHECKS) - 3  # environment files, credentials and a certificate it has none
 
 
+@both_releases
 def test_nothing_is_wrong_with_a_deployment_that_runs(machine: Machine) -> None:
     site = Site.reference(machine)
     site.systemctl("start", "example.target")

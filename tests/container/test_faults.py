@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.container.conftest import both_releases
 from tests.container.machine import Machine
 from tests.container.site import INSTANCES, Site
 
@@ -38,6 +39,7 @@ def test_every_instance_answers_through_nginx(site: Site) -> None:
     assert {site.ask_instance(name).text for name in INSTANCES} == seen
 
 
+@both_releases
 def test_restart_of_all_at_once_loses_no_request(site: Site) -> None:
     before = site.pids()
     with site.load(clients=CLIENTS) as load:
@@ -51,6 +53,7 @@ def test_restart_of_all_at_once_loses_no_request(site: Site) -> None:
     assert not set(before.values()) & set(site.pids().values())
 
 
+@both_releases
 def test_rolling_restart_loses_no_request_and_nobody_waits_for_the_drain(site: Site) -> None:
     """New connections are served while the proxy's idle ones run out: the wait is the start of a process, not T."""
     with site.load(clients=CLIENTS, pause=0.01) as load:
@@ -126,6 +129,7 @@ def assert_only_waiting_posts_failed(failures: dict[str, int]) -> None:
     assert sum(failures.values()) <= CLIENTS
 
 
+@both_releases
 def test_crash_loop_keeps_its_socket_and_recovers_when_mended(site: Site) -> None:
     with site.load(clients=CLIENTS, pause=0.005) as load:
         load.wait(500)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.container.conftest import both_releases
 from tests.container.machine import Machine
 
 _LOAD = Path(__file__).parents[1] / "load.py"
@@ -29,6 +30,7 @@ def _serve(machine: Machine) -> None:
     machine.copy(_LOAD, "/root/load.py")
 
 
+@both_releases
 def test_machine_is_running(plain: Machine) -> None:
     assert plain.systemctl("is-system-running") == "running"
     assert plain.read("/proc/1/comm") == "systemd\n"
@@ -71,6 +73,7 @@ def test_two_machines_do_not_meet(debian: Path) -> None:
         assert second.http().status == 200
 
 
+@both_releases
 def test_ip_filters_are_in_force(plain: Machine) -> None:
     connect = "import socket; socket.create_connection(('127.0.0.1', 80), 1)"
     run = ("systemd-run", "--quiet", "--wait", "--pipe")

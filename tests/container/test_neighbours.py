@@ -6,6 +6,7 @@ from contextlib import contextmanager
 
 import pytest
 
+from tests.container.conftest import both_releases
 from tests.container.machine import Machine
 from tests.container.site import INSTANCES, Site
 from tests.releases import release
@@ -81,6 +82,7 @@ def others_untouched(machine: Machine) -> Iterator[None]:
     assert {name: lives(machine, name) for name in OTHERS} == before
 
 
+@both_releases
 def test_each_answers_for_itself_on_one_port(host: Machine) -> None:
     assert answers(host) == {name: name for name in COUNTS}
     assert sites(host)["web"].ask("/apis").status == 404

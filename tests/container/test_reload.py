@@ -5,6 +5,7 @@ import subprocess
 
 import pytest
 
+from tests.container.conftest import both_releases
 from tests.container.machine import Machine
 from tests.container.releases import (
     APP,
@@ -71,6 +72,7 @@ def environment(found: dict[str, object]) -> dict[str, str]:
     return {name: value for name, value in variables.items() if name not in {"SYSTEMD_EXEC_PID", "FDSTORE"}}
 
 
+@both_releases
 def test_twelve_reloads_in_a_row_lose_no_request(site: Site) -> None:
     before = site.pids()
     seen = set(before.values())
@@ -172,6 +174,7 @@ def begin_reload(site: Site, name: str) -> "subprocess.Popen[str]":
     return process
 
 
+@both_releases
 def test_overlapping_reloads_succeed_and_the_latest_release_serves(site: Site) -> None:
     with site.load(clients=CLIENTS, pause=0.01) as load:
         switch(site.machine, 2, SLOW)
@@ -190,6 +193,7 @@ def test_overlapping_reloads_succeed_and_the_latest_release_serves(site: Site) -
     site.wait_for(lambda: processes(site, "1") == {site.pids()["1"]})
 
 
+@both_releases
 def test_stop_in_the_middle_of_a_reload_is_graceful(site: Site) -> None:
     connection = upload(site, "1")
     switch(site.machine, 2, SLOW)
@@ -201,6 +205,7 @@ def test_stop_in_the_middle_of_a_reload_is_graceful(site: Site) -> None:
     assert_stopped_in_order(site, "1")
 
 
+@both_releases
 def test_stop_right_after_a_reload_waits_for_the_old_process(site: Site) -> None:
     old = upload(site, "1")
     switch(site.machine, 2)

@@ -11,6 +11,7 @@ from typing import Final
 
 import pytest
 
+from tests.container.conftest import both_releases
 from tests.container.machine import Machine
 from tests.container.site import INSTANCES, Report, Site, Traffic
 from tests.releases import APP, BROKEN, NO_IMPORT, POSTS_FAIL, crashing, on_startup, release
@@ -110,6 +111,7 @@ def wait_for_start(deploy: Deploy) -> None:
 HELD: Final = r"echo@1: process \d+ has started and gets the requests"
 
 
+@both_releases
 def test_good_release_reaches_every_instance_without_a_lost_request(deploy: Deploy) -> None:
     before = deploy.site.pids()
     deploy.site.write_app(release("moin"))
@@ -160,6 +162,7 @@ def test_release_that_answers_with_errors_is_put_back(deploy: Deploy) -> None:
     assert set(traffic.report().failures) == {"POST status 500"}
 
 
+@both_releases
 def test_changed_unit_is_an_announced_restart_without_a_lost_request(deploy: Deploy) -> None:
     before = deploy.site.pids()
     deploy.site.machine.write(DROP_IN, "[Service]\nEnvironment=COLOUR=blue\n")
@@ -177,6 +180,7 @@ def test_changed_unit_is_an_announced_restart_without_a_lost_request(deploy: Dep
     assert report.slow == 0
 
 
+@both_releases
 def test_restart_follows_what_the_unit_reads(deploy: Deploy) -> None:
     machine = deploy.site.machine
     machine.write("/etc/echo.env", "COLOUR=green\n")
@@ -435,6 +439,7 @@ def test_sockets_elsewhere_are_refused_before_anything_is_done(deploy: Deploy, c
     assert deploy.site.machine.show("echo@1.socket", "NeedDaemonReload") == {"NeedDaemonReload": "yes"}
 
 
+@both_releases
 def test_changed_socket_is_restarted_with_its_instance(deploy: Deploy, change: Callable[[str], None]) -> None:
     change("listen.backlog = 100")
     done = deploy("--pause", "0", "--canary", "1")

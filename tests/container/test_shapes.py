@@ -7,6 +7,7 @@ from io import BufferedRWPair
 
 import pytest
 
+from tests.container.conftest import both_releases
 from tests.container.machine import Machine
 from tests.container.site import INSTANCES, Site
 
@@ -19,6 +20,7 @@ def site(request: pytest.FixtureRequest, machine: Machine) -> Site:
     return site
 
 
+@both_releases
 def test_websocket_is_passed_on_and_closed_cleanly_by_a_restart(site: Site) -> None:
     key = "dGhlIHNhbXBsZSBub25jZQ=="
     head = ("Upgrade: websocket", "Connection: Upgrade", "Sec-WebSocket-Version: 13", f"Sec-WebSocket-Key: {key}")

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import pytest
 
+from tests.container.conftest import both_releases
 from tests.container.machine import Machine
 from tests.container.releases import APP, complete, first, switch, upload
 from tests.container.site import INSTANCES, Site
@@ -76,6 +77,7 @@ def site(running: Site) -> Site:
     return running
 
 
+@both_releases
 def test_each_state_is_told_and_what_is_down_is_in_the_exit_status(site: Site) -> None:
     machine = site.machine
     assert states(site) == dict.fromkeys(INSTANCES, "running")
@@ -261,6 +263,7 @@ def test_many_instances_cost_little_more_than_few(site: Site) -> None:
         site.systemctl("stop", *sockets)
 
 
+@both_releases
 def test_logs_of_instances_are_interleaved_with_systemds_own(site: Site) -> None:
     begin = site.machine.run("date", "+%Y-%m-%d %H:%M:%S.%N").stdout.strip()[:-3]
     switch(site.machine, 3, FAILS)

@@ -9,6 +9,7 @@ from typing import Final
 
 import pytest
 
+from tests.container.conftest import both_releases
 from tests.container.machine import Machine
 from tests.container.site import INSTANCES, PATIENCE, SHAPES, Site, Traffic
 
@@ -231,6 +232,7 @@ def test_site_is_served_through_the_machines_nginx(site: Login) -> None:
     assert site.show("echo.target", "UnitFileState") == "enabled"
 
 
+@both_releases
 @pytest.mark.parametrize("options", [(), ("--restart",)])
 def test_rollout_loses_no_request(site: Login, options: tuple[str, ...]) -> None:
     before = site.pids()
@@ -292,6 +294,7 @@ def test_machines_nginx_reaches_sockets_in_a_directory_that_root_has_made(home: 
     third.systemctl("disable", "--now", "third.target")
 
 
+@both_releases
 def test_deployment_is_applied_scaled_rolled_back_and_removed_without_root(home: Machine) -> None:
     site = Login(home, "fifth", "fifth.test")
     home.copy(SHAPES / "echo", "/srv/fifth")
@@ -328,6 +331,7 @@ def test_restart_sends_requests_to_the_other_instances(own: Login) -> None:
     assert own.all_new(before)
 
 
+@both_releases
 def test_sandbox_holds_without_root(own: Login) -> None:
     def sees(path: str) -> str:
         return own.ask_instance("1", f"/see?path={path}").text
@@ -349,6 +353,7 @@ def test_sandbox_holds_without_root(own: Login) -> None:
     assert len(networks) == 2
 
 
+@both_releases
 def test_home_that_is_shown_is_read_only_and_hides_the_users_systemd(site: Login) -> None:
     def asked(path: str) -> str:
         return site.ask(path).text

@@ -215,7 +215,8 @@ def test_watch_on_a_terminal_fits_into_it_and_gives_it_back() -> None:
     outside, inside = pty.openpty()
     termios.tcsetwinsize(inside, (10, 40))
     terminal = {**os.environ, "TERM": "xterm"}
-    argv = ("env", "--default-signal=INT", sys.executable, "-c", _WATCH)
+    # readline(3), which a test runner may have loaded, exports the size of another terminal.
+    argv = ("env", "--default-signal=INT", "--unset=LINES", "--unset=COLUMNS", sys.executable, "-c", _WATCH)
     with subprocess.Popen(argv, stdin=inside, stdout=inside, env=terminal) as process:
         shown = b""
         while b"31 more lines" not in shown:
