@@ -1,5 +1,6 @@
 # make demo   an aiohttp application on four socket-activated instances behind nginx, here and now
 # make test   everything that is claimed, proved: linters, units, real systemd in containers
+# make deb    the Debian packages, in build/deb: built by root in a Debian 13 of their own, on any Debian from 12 on
 # make bench  aiosystemd beside what a user would pick instead; ARGS=throughput measures that part alone
 #
 # All set up what they need: Debian packages when run by root, and a virtual environment in .venv.
@@ -9,9 +10,11 @@ BIN := .venv/bin
 
 BUILD := python3-venv python3-dev gcc libc6-dev pkgconf libsystemd-dev
 DEMO := nginx-light openssl systemd
-TEST := git strace mmdebstrap systemd-container debian-archive-keyring
+TEST := git strace mmdebstrap systemd-container debian-archive-keyring man-db groff-base piuparts
 
-.PHONY: demo test bench clean
+DEB := git mmdebstrap debian-archive-keyring
+
+.PHONY: demo test deb bench clean
 
 demo: .venv/ready
 	@$(call packages,$(DEMO),warn)
@@ -26,6 +29,11 @@ demo: .venv/ready
 test: .venv/ready
 	@$(call packages,$(DEMO) $(TEST),warn)
 	$(BIN)/pytest $(or $(ARGS),--numprocesses=2 --dist=loadfile --no-loadscope-reorder --timeout=1200 --cov --cov-report=term)
+
+deb:
+	@$(call packages,$(DEB),stop)
+	@rm -rf build/deb
+	@$(PYTHON) -m tests.container.debs build/deb
 
 bench: .venv/ready
 	@$(call packages,$(TEST),stop)

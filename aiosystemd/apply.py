@@ -1,6 +1,7 @@
 """The only writer: puts changed files in place, each one atomically."""
 
 import contextlib
+import errno
 import itertools
 import os
 import shutil
@@ -117,12 +118,28 @@ def delete(path: Path) -> None:
             _sync(path.parent)
 
 
-def set_aside(directory: Path, aside: Path) -> None:
-    """Take a directory away, all of it at once, for ``clear`` to remove; raises ProblemsError."""
+def set_aside(directory: Path, aside: Path, first: str) -> None:
+    """Take a directory away, all of it at once, for ``clear`` to remove; raises ProblemsError.
+
+    Where that cannot be, its file ``first`` goes first.
+    """
     clear(aside)
     with _reported(directory):
-        if directory.exists():
-            directory.rename(aside)
+        if directory.exists() and not _renamed(directory, aside):
+            shutil.copytree(directory, aside)
+            (directory / first).unlink(missing_ok=True)
+            shutil.rmtree(directory)
+
+
+def _renamed(directory: Path, new: Path) -> bool:
+    try:
+        directory.rename(new)
+    except OSError as error:
+        # overlayfs does not rename a directory of a lower layer, as of an image that a machine was booted from.
+        if error.errno != errno.EXDEV:
+            raise
+        return False
+    return True
 
 
 def clear(directory: Path) -> None:

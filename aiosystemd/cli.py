@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from aiosystemd.commands import doctoring, files, looking, operating, report, running
+from aiosystemd.commands import doctoring, files, importing, looking, operating, report, running, starting
 from aiosystemd.commands.completion import OPTIONS, SHELLS, completed, give_script
 from aiosystemd.errors import ExitCode, ProblemsError
 
@@ -20,11 +20,11 @@ app = typer.Typer(
 )
 
 for command in (
-    *(files.check, files.generate, doctoring.doctor, running.up),
+    *(starting.init, importing.import_, files.check, files.generate, doctoring.doctor, running.up),
     *(operating.diff, operating.apply, operating.history, operating.rollback, operating.scale, operating.remove),
     *(running.rollout, running.drill, looking.status, looking.logs, files.schema),
 ):
-    app.command()(completed(command))
+    app.command(command.__name__.rstrip("_"))(completed(command))  # import is a keyword
 
 
 def main() -> None:
@@ -45,7 +45,7 @@ def main() -> None:
         sys.exit(ExitCode.PROBLEMS)
     except KeyboardInterrupt:
         typer.secho("interrupted", err=True)
-        sys.exit(130)
+        sys.exit(ExitCode.INTERRUPTED)
 
 
 def _version(value: bool) -> None:  # noqa: FBT001 (typer calls it so)

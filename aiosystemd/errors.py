@@ -11,8 +11,13 @@ class ExitCode(IntEnum):
     """Exit statuses of ``aiosystemd``."""
 
     FINE = 0
+    """It is done, or there was nothing to do."""
     PROBLEMS = 1
+    """Something is wrong, and was told on stderr."""
     USAGE = 2
+    """The command line is wrong."""
+    INTERRUPTED = 130
+    """It was interrupted, by Ctrl-C or SIGINT."""
 
 
 @dataclass(frozen=True, slots=True, order=True)

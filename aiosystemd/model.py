@@ -8,6 +8,7 @@ import ast
 import inspect
 from collections.abc import Iterator
 from itertools import pairwise
+from types import ModuleType
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -300,13 +301,18 @@ def json_schema() -> dict[str, Any]:
     }
 
 
-def descriptions(table: type[Table]) -> Iterator[tuple[str, str]]:
-    """Yield each key of ``table`` and its description, the string below it.
+def descriptions(of: type | ModuleType) -> Iterator[tuple[str, str]]:
+    """Yield each key of a table, or name of a class or module, and its description, the string below it.
 
     Not ``use_attribute_docstrings``, which reads them whenever this module is imported: 20 ms of every command.
     """
-    [body] = (node.body for node in ast.parse(inspect.getsource(table)).body if isinstance(node, ast.ClassDef))
+    body = ast.parse(inspect.getsource(of)).body
+    if isinstance(of, type):
+        [body] = (node.body for node in body if isinstance(node, ast.ClassDef))
     for key, below in pairwise(body):
         match key, below:
-            case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(text))):
+            case (
+                (ast.AnnAssign(target=ast.Name(id=name)) | ast.Assign(targets=[ast.Name(id=name)])),
+                ast.Expr(value=ast.Constant(value=str(text))),
+            ):
                 yield name, inspect.cleandoc(text)

@@ -38,6 +38,11 @@ def violations(deployment: Deployment) -> Iterator[Violation]:
         yield from rule(deployment)
 
 
+def described() -> Iterator[str]:
+    """Yield what each rule asks for, for the manual page."""
+    yield from (rule.__doc__ or "" for rule in _RULES)
+
+
 def _rule(rule: Rule) -> Rule:
     _RULES.append(rule)
     return rule
@@ -45,6 +50,7 @@ def _rule(rule: Rule) -> Rule:
 
 @_rule
 def _drain_covers_requests(d: Deployment) -> Iterator[Violation]:
+    """``timeouts.drain`` covers ``timeouts.request`` and then ``proxy.keepalive``, or a stop would cut requests off."""
     if d.drain < (least := round(d.timeouts.request + d.idle, 3)):
         yield Violation(
             (("timeouts", "drain"), ("timeouts", "request"), ("proxy", "keepalive")),
@@ -56,6 +62,7 @@ def _drain_covers_requests(d: Deployment) -> Iterator[Violation]:
 
 @_rule
 def _stop_covers_drain(d: Deployment) -> Iterator[Violation]:
+    """``timeouts.stop`` leaves time for the application's clean-up after ``timeouts.drain``."""
     if d.stop < (least := round(d.drain + CLEANUP_RESERVE / 2, 3)):
         yield Violation(
             (("timeouts", "drain"), ("timeouts", "stop"), ("timeouts", "request")),
@@ -66,6 +73,7 @@ def _stop_covers_drain(d: Deployment) -> Iterator[Violation]:
 
 @_rule
 def _proxy_closes_first(d: Deployment) -> Iterator[Violation]:
+    """``proxy.keepalive`` is shorter than ``server.keepalive``: idle connections are the proxy's to close."""
     if d.idle >= d.server.keepalive:
         yield Violation(
             (("server", "keepalive"), ("proxy", "keepalive")),
@@ -77,6 +85,7 @@ def _proxy_closes_first(d: Deployment) -> Iterator[Violation]:
 
 @_rule
 def _body_fits_the_application(d: Deployment) -> Iterator[Violation]:
+    """``proxy.body_size`` is not above ``server.body_limit``."""
     proxy, application = d.proxy.body_size, d.server.body_limit
     if proxy and application and proxy > application:
         yield Violation(
@@ -88,6 +97,7 @@ def _body_fits_the_application(d: Deployment) -> Iterator[Violation]:
 
 @_rule
 def _socket_path_fits(d: Deployment) -> Iterator[Violation]:
+    """Unix sockets have paths of at most 107 bytes: unix(7)."""
     count = 1000 if d.instances == "auto" else d.instances
     length = len(f"{d.socket_directory}/{count}.sock".encode())
     if d.listen.port is None and length > SUN_PATH:
@@ -100,6 +110,7 @@ def _socket_path_fits(d: Deployment) -> Iterator[Violation]:
 
 @_rule
 def _one_kind_of_socket(d: Deployment) -> Iterator[Violation]:
+    """``listen.address`` needs ``listen.port``; ``listen.directory``, ``mode`` and ``group`` are for unix sockets."""
     unix = {"directory", "mode", "group"} & d.listen.model_fields_set
     if d.listen.port is not None:
         for key in sorted(unix):
@@ -116,6 +127,7 @@ def _one_kind_of_socket(d: Deployment) -> Iterator[Violation]:
 
 @_rule
 def _name_is_free(d: Deployment) -> Iterator[Violation]:
+    """``name`` is not that of a user, a directory or a unit of the system."""
     if d.name in NAMES or d.name.startswith("systemd-"):
         what = f'"{d.name}" is the name of a user, a directory or a unit of the system'
         yield Violation((("name",),), what, f'choose another one, as in "{d.name}-site"')
@@ -123,6 +135,7 @@ def _name_is_free(d: Deployment) -> Iterator[Violation]:
 
 @_rule
 def _identity(d: Deployment) -> Iterator[Violation]:
+    """``service.user`` and ``service.group`` are not root's or nobody's; a group needs a user."""
     for key, value in (("user", d.service.user), ("group", d.service.group)):
         if value in {"root", "nobody", "nogroup"}:
             hint = f"remove it: systemd makes a {key} for the application"
@@ -150,6 +163,7 @@ def _read_paths(d: Deployment) -> Iterator[tuple[_KeyPath, str]]:
 
 @_rule
 def _sandbox_shows_its_paths(d: Deployment) -> Iterator[Violation]:
+    """``directory``, ``python`` and ``sandbox.writable`` are where the sandbox lets the application see them."""
     for key, path in _read_paths(d):
         if not d.sandbox.home and _is_under(path, "/home", "/root", "/run/user"):
             # systemd.exec(5), ProtectHome=: these three are made inaccessible and empty.
@@ -171,6 +185,7 @@ _SYSTEM_DIRECTORIES = frozenset(
 
 @_rule
 def _writable_paths(d: Deployment) -> Iterator[Violation]:
+    """``sandbox.writable`` needs ``service.user``, and directories of the application's own."""
     state = f"/var/lib/{d.name}"
     for index, path in enumerate(d.sandbox.writable):
         key = ("sandbox", "writable", index)
@@ -187,6 +202,7 @@ def _writable_paths(d: Deployment) -> Iterator[Violation]:
 
 @_rule
 def _sockets_are_where_sockets_live(d: Deployment) -> Iterator[Violation]:
+    """``listen.directory`` is neither the whole system's nor writable for everyone."""
     directory, shown = d.socket_directory, ("listen", "directory")
     if d.listen.port is not None:
         return
@@ -203,6 +219,7 @@ def _sockets_are_where_sockets_live(d: Deployment) -> Iterator[Violation]:
 
 @_rule
 def _shared_tmp_needs_a_static_user(d: Deployment) -> Iterator[Violation]:
+    """``sandbox.shared_tmp`` needs ``service.user``."""
     # systemd.exec(5), DynamicUser=: PrivateTmp= is implied and cannot be turned off, since the user's number is reused.
     if d.sandbox.shared_tmp and d.dynamic_user:
         concerns = (("sandbox", "shared_tmp"), ("service", "user"), ("service", "dynamic_user"))
@@ -211,6 +228,7 @@ def _shared_tmp_needs_a_static_user(d: Deployment) -> Iterator[Violation]:
 
 @_rule
 def _addresses_need_a_network(d: Deployment) -> Iterator[Violation]:
+    """``sandbox.addresses`` needs ``sandbox.network`` to be ``"outbound"``."""
     if d.sandbox.addresses and d.sandbox.network == "none":
         hint = 'remove them, or set sandbox.network = "outbound"'
         yield Violation((("sandbox", "addresses"),), "addresses are allowed, but no network", hint)
@@ -222,6 +240,7 @@ _PROCESS = 48 << 20
 
 @_rule
 def _memory_has_room_for_a_reload(d: Deployment) -> Iterator[Violation]:
+    """``service.memory_max`` has room for two processes, or there is a warning."""
     limit = d.service.memory_max
     if limit is not None and limit < 2 * _PROCESS:
         what = (
@@ -240,6 +259,7 @@ _SENSITIVE = r"(?:^|_)(?:PASSWORD|PASSWD|SECRET|TOKEN|APIKEY|API_KEY|PRIVATE_KEY
 
 @_rule
 def _variables(d: Deployment) -> Iterator[Violation]:
+    """``service.environment`` has no variable of systemd's own; what looks like a secret there is warned of."""
     for name, value in d.service.environment.items():
         key = ("service", "environment", name)
         if len(f"{name}={value}".encode()) > MAX_ARG_STRLEN:
@@ -253,6 +273,7 @@ def _variables(d: Deployment) -> Iterator[Violation]:
 
 @_rule
 def _directives_are_not_ours(d: Deployment) -> Iterator[Violation]:
+    """``service.directives`` has none that is written from other keys."""
     for name in d.service.directives:
         if hint := OWNED.get(name):
             key = ("service", "directives", name)
@@ -282,6 +303,7 @@ def location(prefix: str) -> str:
 
 @_rule
 def _prefixes(d: Deployment) -> Iterator[Violation]:
+    """``proxy.static`` and ``proxy.streams`` name a prefix once, and static files are not the whole site."""
     static = [(("proxy", "static", prefix), location(prefix)) for prefix in d.proxy.static]
     streams = [(("proxy", "streams", i), location(prefix)) for i, prefix in enumerate(d.proxy.streams)]
     yield from _twice([*static, *streams], "the path prefix")
@@ -292,6 +314,7 @@ def _prefixes(d: Deployment) -> Iterator[Violation]:
 
 @_rule
 def _joined_sites(d: Deployment) -> Iterator[Violation]:
+    """``proxy.site`` and ``proxy.prefix`` go together, without keys that only a site of its own has."""
     site, prefix, both = d.proxy.site, d.proxy.prefix, (("proxy", "site"), ("proxy", "prefix"))
     if prefix is None and site is None:
         return
@@ -312,6 +335,7 @@ def _joined_sites(d: Deployment) -> Iterator[Violation]:
 
 @_rule
 def _joined_prefixes(d: Deployment) -> Iterator[Violation]:
+    """Below ``proxy.prefix`` are the prefixes of ``proxy.static`` and ``proxy.streams``, if it is set."""
     if d.proxy.prefix is None:
         return
     below = location(d.proxy.prefix)
@@ -337,6 +361,7 @@ def normal_address(address: str) -> str:
 
 @_rule
 def _addresses_and_names(d: Deployment) -> Iterator[Violation]:
+    """No address and no server name is given twice; very long server names are warned of."""
     proxy = d.proxy
     listen: list[tuple[_KeyPath, str]] = [(("proxy", "listen", i), address) for i, address in enumerate(proxy.listen)]
     if proxy.tls:
@@ -353,6 +378,7 @@ def _addresses_and_names(d: Deployment) -> Iterator[Violation]:
 
 @_rule
 def _proxy_keys_need_a_proxy(d: Deployment) -> Iterator[Violation]:
+    """``proxy.kind = "none"`` stands alone in its table."""
     if d.proxy.kind == "none":
         for key in sorted(d.proxy.model_fields_set - {"kind"}):
             yield Violation((("proxy", key),), f'proxy.{key} is set, but proxy.kind is "none"', "remove one of them")
@@ -360,6 +386,7 @@ def _proxy_keys_need_a_proxy(d: Deployment) -> Iterator[Violation]:
 
 @_rule
 def _format_needs_a_log(d: Deployment) -> Iterator[Violation]:
+    """``server.access_log_format`` needs ``server.access_log = "text"``."""
     if "access_log_format" in d.server.model_fields_set and d.server.access_log != "text":
         hint = 'set server.access_log = "text", or remove it'
         concerns = (("server", "access_log_format"), ("server", "access_log"))

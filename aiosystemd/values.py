@@ -213,41 +213,69 @@ def _matching(pattern: str, what: str, hint: str) -> AfterValidator:
     return AfterValidator(check)
 
 
+# What is said below each kind stands in aiosystemd.toml(5).
 Line = Annotated[str, AfterValidator(_line)]
+"""Text on one line, without control characters."""
 Argument = Annotated[str, AfterValidator(_argument)]
+"""Any text that an argument of a process can be: of up to 131071 bytes, without NUL."""
 AbsolutePath = Annotated[str, AfterValidator(_path)]
+"""A path that begins with ``/``, without ``..`` in it."""
 Program = Annotated[str, AfterValidator(_path), AfterValidator(_program)]
+"""The path of a program, without quotes and backslashes."""
 DevicePath = Annotated[str, AfterValidator(_path), AfterValidator(_device)]
+"""A path below ``/dev``."""
 CredentialPath = Annotated[str, AfterValidator(_path), AfterValidator(_credential_path)]
+"""A path that begins with ``/``, without spaces and backslashes."""
 DirectiveValue = Annotated[str, AfterValidator(_line), AfterValidator(_directive_value)]
+"""A value as systemd.syntax(7) has it, on one line."""
 EnvironmentFile = Annotated[str, AfterValidator(_environment_file)]
+"""A path that begins with ``/``, or with ``-/`` for a file that may be missing."""
 App = Annotated[str, AfterValidator(_app)]
+"""``MODULE:ATTRIBUTE``, in which both may have dots."""
 Seconds = Annotated[float, Field(gt=0, le=604_800, allow_inf_nan=False), AfterValidator(_seconds)]
+"""A number of seconds, to the millisecond."""
 SecondsOrNever = Annotated[float, Field(ge=0, le=604_800, allow_inf_nan=False), AfterValidator(_seconds)]
+"""A number of seconds, to the millisecond, or 0."""
 Size = Annotated[
     int,
     BeforeValidator(_size),
     Field(gt=0, le=1 << 50),
     WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 1}, {"type": "string", "pattern": _SIZE}]}),
 ]
+"""A number of bytes, or a string with a unit, K, M, G or T, which are powers of 1024: ``"512M"``, ``"2 GiB"``."""
 ListenAddress = Annotated[str, AfterValidator(_listen)]
+"""``"PORT"`` or ``"ADDRESS:PORT"``, as in ``"[::]:80"``."""
 Address = Annotated[str, AfterValidator(_address)]
+"""An IP address."""
 Network = Annotated[str, AfterValidator(_network)]
+"""An IP address or network, as in ``"10.0.0.0/8"``; ``"localhost"``, ``"link-local"`` or ``"multicast"``."""
 Prefix = Annotated[str, AfterValidator(_prefix)]
+"""A path of URLs, and all that is below it: it begins with ``/``, and has no ``?``, ``#`` or ``$``."""
 HeaderValue = Annotated[str, AfterValidator(_line), AfterValidator(_no_variable)]
+"""Text on one line, without ``$``."""
 ProxyPath = Annotated[str, AfterValidator(_path), AfterValidator(_no_variable)]
+"""A path that begins with ``/``, without ``$``."""
 EnvironmentValue = Annotated[str, AfterValidator(_environment_value)]
+"""Text, without control characters but newline and tab."""
 Name = Annotated[
     str,
     _matching(NAME, "a name", "begin with a lower-case letter; then up to 30 of a-z, 0-9, - and _"),
 ]
+"""A lower-case letter, then up to 30 of them, digits, ``-`` and ``_``."""
 User = Annotated[
     str,
     _matching(_USER, "a user or group name", "up to 31 of a-z, 0-9, - and _; not beginning with a digit"),
 ]
+"""A lower-case letter or ``_``, then up to 30 of them, digits and ``-``."""
 Variable = Annotated[str, _matching(_VARIABLE, "a variable's name", "letters, digits and _, as in DATABASE_URL")]
+"""Letters, digits and ``_``, not beginning with a digit."""
 DirectiveName = Annotated[str, _matching(_DIRECTIVE, "a directive's name", "as systemd.exec(5) writes it: Nice")]
+"""The name of a directive, as in systemd.exec(5) and systemd.service(5)."""
 Credential = Annotated[str, _matching(_CREDENTIAL, "a credential's name", "letters, digits, _, . and -")]
+"""Letters, digits, ``_``, ``.`` and ``-``, up to 255 of them."""
 HeaderName = Annotated[str, _matching(_HEADER, "a header's name", "RFC 9110, section 5.6.2: a token")]
+"""The name of a header of HTTP."""
 ServerName = Annotated[str, _matching(_HOST, "a server name", 'as in "example.com" or "*.example.com"')]
+"""The name of a host; one that begins with ``*.`` stands for all below it."""
 Mode = Annotated[str, _matching(_MODE, "a file mode", 'as in "0660"')]
+"""A file mode in octal, as a string."""

@@ -100,6 +100,7 @@ def test_the_version_is_the_newest_of_the_changelog() -> None:
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     headings = re.findall(r"^## \[?([^\] ]+)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
     assert headings[0] == version
+    assert (ROOT / "debian/changelog").read_text().startswith(f"aiosystemd ({version}) ")
 
 
 def _imported(path: Path) -> Iterator[str]:

@@ -25,7 +25,11 @@ LEVELS: Final = ("emerg", "alert", "crit", "err", "warning", "notice", "info", "
 """Priorities, as syslog(3) calls them."""
 
 SHELLS: Final = ("bash", "zsh", "fish")
-OPTIONS: Final = ("--show-completion", "--install-completion")
+OPTIONS: Final = {
+    "--show-completion": "Print what makes a shell complete commands, options and names.",
+    "--install-completion": "Install that for the user who asks.",
+}
+"""Options of the program, and what they do."""
 
 
 def deployments(incomplete: str) -> list[str]:

@@ -13,6 +13,13 @@ from aiosystemd.render.text import visible
 def check(
     files: Files = None,
     *,
+    introspect: Annotated[
+        bool,
+        typer.Option(
+            "--introspect",
+            help="Import the application, in its own interpreter, and compare what it says of itself with the proxy.",
+        ),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON document, for editors and CI.")] = False,
     _user: User = False,
     systemd: Systemd = None,
@@ -20,13 +27,16 @@ def check(
 ) -> None:
     """Say whether deployment files are right, by the real checkers too where they are installed.
 
+    With --introspect it looks for static routes that the proxy does not serve, websockets and streams that it ends,
+    and body limits that differ. A factory is called; the hooks of the start are not run.
+
     Example: aiosystemd check example.toml
     """
     from aiosystemd.check import inspect  # noqa: PLC0415 (--help and --version need none of it)
     from aiosystemd.probe import probe  # noqa: PLC0415
 
     host = probe(systemd, nginx_version(nginx))
-    found = inspect(files or [DEFAULT_FILE], host)
+    found = inspect(files or [DEFAULT_FILE], host, introspect=introspect)
     if as_json:
         print_json([each.as_json() for each in found])
     for each in () if as_json else found:

@@ -161,11 +161,16 @@ def remove(  # noqa: PLR0913 (each is an option)
     """Take a deployment off this host: the proxy first, then its instances are drained; its own files only.
 
     The deployment file, the state directory and the administrator's drop-ins stay.
+    With --policy-rc-d it is no error when there is no such deployment.
 
     Example: aiosystemd remove example
     """
-    from aiosystemd.deploy import in_force  # noqa: PLC0415
+    from aiosystemd.deploy import in_force, is_known  # noqa: PLC0415
     from aiosystemd.deploy.wanted import nothing  # noqa: PLC0415
+
+    if by_policy and not is_known(name, root.resolve()):
+        # A package can be removed whose first postinst has failed.
+        raise typer.Exit(_nothing(name, as_json=as_json))
 
     def make(host: "Host", root: Path) -> "Wanted":
         return nothing(in_force(name, root, removed=True), host)
@@ -222,6 +227,14 @@ def _change(  # noqa: PLR0913 (each is an option)
         for line in result.lines():
             typer.echo(visible(line), err=bool(result.status))
     raise typer.Exit(result.status)
+
+
+def _nothing(name: str, *, as_json: bool) -> ExitCode:
+    if as_json:
+        print_json({"deployment": name, "changes": []})
+    else:
+        typer.echo(visible(f"{name}: is not deployed here"))
+    return ExitCode.FINE
 
 
 def _show(proposal: "Proposal", *, diffs: bool) -> None:

@@ -124,6 +124,12 @@ def in_force(name_or_file: str, root: Path, *, removed: bool = False) -> Generat
     return generation
 
 
+def is_known(name_or_file: str, root: Path) -> bool:
+    """Tell whether there is anything of a deployment to be removed; raises ProblemsError."""
+    store = _known(name_or_file, root)
+    return bool(store.current or store.pending or store.removed.newest)
+
+
 def earlier(name_or_file: str, number: int | None, root: Path) -> Generation:
     """Return generation ``number``, or without one that before the one in force; raises ProblemsError."""
     store = _known(name_or_file, root)

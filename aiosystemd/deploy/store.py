@@ -170,13 +170,15 @@ class Store:
                 raise
 
     def abandon(self, number: int) -> None:
-        """Forget a generation."""
+        """Forget a generation, and with the last of one that was never in force the deployment."""
         apply.delete(self._generations / f"{number}.json")
+        if self.manifest is None and not self.numbers():
+            apply.clear(self.directory)
 
     def forget(self) -> None:
         """Forget the deployment."""
-        # All of it at once, or half of it would look like a run that was killed.
-        apply.set_aside(self.directory, self.removed.directory)
+        # All of it at once, or half of it would look like a run that was killed: without its manifest, like the first.
+        apply.set_aside(self.directory, self.removed.directory, "manifest.json")
 
     @property
     def removed(self) -> "Store":

@@ -242,7 +242,8 @@ class Transition:
         names = tuple(name for name in self._proposal.added if name not in self._up)
         self._retire(self._proposal.built, names)
         if self._proposal.before is None and not self._up:
-            systemctl.run("stop", self._target)
+            # All of them by name: systemd has read that their files are gone, and with those what is PartOf= what.
+            systemctl.run("stop", *(path.name for path in self._proposal.built.tree if path.suffix == ".target"))
 
     def _put_enablement_back(self) -> None:
         now = self._enabled_units()

@@ -25,6 +25,17 @@ START: Final = 30.0
 """Seconds that each step of the start may take."""
 
 
+_MORE: Final = f"""\
+Signals: SIGTERM and SIGINT drain: what is under way is answered, then the process ends. A second
+SIGINT waits for no request any more, a third for nothing.
+
+Exit status: 0 after an orderly stop, 1 when the application cannot be started or its clean-up
+failed, 2 for wrong usage.
+
+Example: {PROGRAM} --path /run/example/1.sock my_app_module:my_web_app
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class Options:
     """What the command line asked for; times in seconds, sizes in bytes."""
@@ -62,7 +73,7 @@ def parse(argv: Sequence[str]) -> Options:
         SystemExit: with status 2 and the usage on stderr when the command line is wrong, 0 after ``--help``.
 
     """
-    fields = vars(_parser().parse_args(argv))
+    fields = vars(parser().parse_args(argv))
     arguments = fields.pop("arguments")
     # The separator is for this program; a factory's own argument parser must not see it.
     fields["arguments"] = tuple(arguments[1:] if arguments[:1] == ["--"] else arguments)
@@ -71,20 +82,23 @@ def parse(argv: Sequence[str]) -> Options:
 
 def refuse(message: str) -> None:
     """End the process with the usage and ``message`` on stderr, status 2."""
-    _parser().error(message)
+    parser().error(message)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    program = argparse.ArgumentParser(
         prog=PROGRAM,
         allow_abbrev=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
         description="Serve an aiohttp application on the sockets that systemd passes, or on addresses of its own.",
+        epilog=_MORE,
     )
-    _add_application(parser)
-    _add_addresses(parser)
-    _add_times(parser)
-    _add_requests(parser)
-    return parser
+    _add_application(program)
+    _add_addresses(program)
+    _add_times(program)
+    _add_requests(program)
+    return program
 
 
 def _add_application(parser: argparse.ArgumentParser) -> None:
@@ -109,10 +123,12 @@ def _add_application(parser: argparse.ArgumentParser) -> None:
 
 def _add_addresses(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("addresses, when systemd passes no socket")
-    group.add_argument("--path", dest="paths", type=Path, action="append", default=[], help="unix socket (repeatable)")
+    group.add_argument(
+        "--path", dest="paths", type=Path, action="append", default=[], metavar="PATH", help="unix socket (repeatable)"
+    )
     group.add_argument("--mode", type=_mode, default=0o660, metavar="OCTAL", help="mode of --path (0660)")
     group.add_argument("--host", help="host name or address (127.0.0.1)")
-    group.add_argument("--port", type=_port, help="TCP port (8080)")
+    group.add_argument("--port", type=_port, metavar="NUMBER", help="TCP port (8080)")
     parser.add_argument(
         "--backlog", type=_count, default=contract.BACKLOG, metavar="N", help="length of the accept queue (%(default)s)"
     )
@@ -141,7 +157,12 @@ def _add_requests(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--body-limit", type=_count, metavar="BYTES", help="largest request body, instead of the application's own"
     )
-    parser.add_argument("--access-log", choices=["off", "text", "journal"], default="off", help="(%(default)s)")
+    parser.add_argument(
+        "--access-log",
+        choices=["off", "text", "journal"],
+        default="off",
+        help="requests: not logged, lines, or journal entries with fields (%(default)s)",
+    )
     parser.add_argument(
         "--access-log-format",
         default=contract.ACCESS_LOG_FORMAT,

@@ -1,13 +1,16 @@
 """Machines for the tests in this directory."""
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
+from tests.container.debs import build, own_sources, packed
+from tests.container.hello import HELLO, tools
 from tests.container.machine import Machine
-from tests.container.roots import SUITES, TRIXIE, Suite, install, root, wheel
+from tests.container.roots import SUITES, TRIXIE, Suite, install, locked, root, wheel
 from tests.tools import lacking, require, require_root
 
 _HERE = Path(__file__).parent
@@ -57,6 +60,26 @@ def installed(debian: Path, built_wheel: Path, tmp_path_factory: pytest.TempPath
     layer.chmod(0o755)  # it becomes the machine's "/"
     install(layer, debian, built_wheel)
     return layer, debian
+
+
+@pytest.fixture(scope="session")
+def debs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a directory with the project's Debian packages, their sources, and a packager's hello-site."""
+    require_root()
+    for tool in ("mmdebstrap", "unshare"):
+        require(tool)
+    # Of all workers of a run: one builds them, the others wait.
+    base = tmp_path_factory.getbasetemp()
+    directory = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "debs"
+    with locked(directory.with_suffix(".lock")):
+        if not directory.exists():
+            unfinished = directory.with_suffix(".tmp")
+            unfinished.mkdir()
+            (unfinished / "sources.tar").write_bytes(own_sources())
+            build((unfinished / "sources.tar").read_bytes(), unfinished)
+            build(packed(HELLO), unfinished, debs=tools(unfinished))
+            unfinished.rename(directory)
+    return directory
 
 
 @pytest.fixture

@@ -76,6 +76,17 @@ BOOKWORM: Final = Suite(
     wheels=("aiohttp", "pydantic", "tomlkit", "typer", "uvloop"),
     python="3.11",
 )
+BUILD: Final = Suite(
+    name="trixie",
+    # What debian/control says for the build and for the tool, and lintian.
+    packages=(
+        *("build-essential", "debhelper", "pybuild-plugin-pyproject", "python3-all", "python3-hatchling"),
+        *("python3-aiohttp", "python3-hypothesis", "python3-pydantic", "python3-pytest", "python3-rich"),
+        *("python3-systemd", "python3-tomlkit", "python3-typer", "systemd", "lintian"),
+    ),
+    wheels=(),
+    python="3.13",
+)
 SUITES: Final = {suite.name: suite for suite in (TRIXIE, BOOKWORM)}
 
 
@@ -87,7 +98,7 @@ def root(suite: Suite) -> Path:
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "aiosystemd" / "roots"
     cache.mkdir(parents=True, exist_ok=True)
     tree = cache / suite.key
-    with _locked(cache / f"{suite.key}.lock"):
+    with locked(cache / f"{suite.key}.lock"):
         if not tree.exists():
             _build(suite, tree)
     return tree
@@ -127,7 +138,8 @@ def _build(suite: Suite, tree: Path) -> None:
     packages = ",".join(suite.packages)
     try:
         _run("mmdebstrap", "--quiet", "--variant=apt", f"--include={packages}", suite.name, str(unfinished))
-        _add_wheels(suite, unfinished)
+        if suite.wheels:
+            _add_wheels(suite, unfinished)
         unfinished.rename(tree)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
@@ -153,7 +165,8 @@ def _run(*argv: str) -> None:
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[None]:
+def locked(path: Path) -> Iterator[None]:
+    """Hold a lock file."""
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
