@@ -4,6 +4,7 @@ import ast
 import configparser
 import io
 import re
+import sys
 from collections.abc import Iterable
 
 import pytest
@@ -141,6 +142,7 @@ def _written(text: str, key: tuple[str, ...]) -> bool:
     return True
 
 
+@pytest.mark.skipif(sys.version_info >= (3, 13), reason="takes the first comment of all, not of one of its two kinds")
 @given(INI.map("".join))
 @example("[a]\nx = 1\n\n  more\n;c\n y\n")
 @example("[a]\nx = 1#2 = #3 ; 4\n")
