@@ -29,8 +29,8 @@ def move_in(directory: Path, put: Set) -> None:
     put(deploy.checks, "verify", lambda *_: iter(()))  # It has tests of its own, and takes its time.
     put(os, "geteuid", lambda: 0)
     # A temporary directory is not where sockets live, nor an interpreter, and there may be no other for a test.
-    elsewhere = (rules._sockets_are_where_sockets_live, rules._sandbox_shows_its_paths)
-    put(rules, "_RULES", [each for each in rules._RULES if each not in elsewhere])
+    elsewhere = (rules.listening._sockets_are_where_sockets_live, rules.sandbox._sandbox_shows_its_paths)
+    put(rules, "RULES", [each for each in rules.RULES if each not in elsewhere])
     put(Deployment, "socket_directory", property(lambda d: f"{root}{d.listen.directory or '/run/shop'}"))
 
 

@@ -1,0 +1,98 @@
+"""The proxy's addresses, names and paths."""
+
+from collections.abc import Iterator
+from ipaddress import ip_address
+
+from aiosystemd.model import Deployment
+from aiosystemd.rules.rule import KeyPath, Violation, rule, twice
+
+HASHED_NAME = 46
+"""Characters of a server name that fit nginx's ``server_names_hash_bucket_size`` of 64; measured with nginx -t."""
+
+
+def location(prefix: str) -> str:
+    """Return the nginx location of a path prefix: with a slash at its end, or ``/staticx`` would match ``/static``."""
+    return prefix.rstrip("/") + "/"
+
+
+@rule
+def _prefixes(d: Deployment) -> Iterator[Violation]:
+    """``proxy.static`` and ``proxy.streams`` name a prefix once, and static files are not the whole site."""
+    static = [(("proxy", "static", prefix), location(prefix)) for prefix in d.proxy.static]
+    streams = [(("proxy", "streams", i), location(prefix)) for i, prefix in enumerate(d.proxy.streams)]
+    yield from twice([*static, *streams], "the path prefix")
+    for key, prefix in static:
+        if prefix == location(d.proxy.prefix or "/"):
+            yield Violation((key,), "every path would be a static file", 'use a prefix, as in "/static/"')
+
+
+@rule
+def _joined_sites(d: Deployment) -> Iterator[Violation]:
+    """``proxy.site`` and ``proxy.prefix`` go together, without keys that only a site of its own has."""
+    site, prefix, both = d.proxy.site, d.proxy.prefix, (("proxy", "site"), ("proxy", "prefix"))
+    if prefix is None and site is None:
+        return
+    if prefix is None:
+        yield Violation(both, "proxy.site needs proxy.prefix", 'set proxy.prefix, as in "/api/"')
+    elif site is None:
+        yield Violation(both[::-1], "proxy.prefix needs proxy.site", "set proxy.site, or remove it")
+    elif location(prefix) == "/":
+        hint = "use a longer prefix, or leave out proxy.site and proxy.prefix"
+        yield Violation(both[1:], "every path of the site would be this application's", hint)
+    if site == d.name:
+        yield Violation(both, "a deployment cannot join its own site", "name another one, or remove it")
+    for key in ("server_names", "listen", "default_server", "tls"):
+        if key in d.proxy.model_fields_set:
+            hint = f"remove it, or set it in the file of {site}" if site else "remove it"
+            yield Violation((("proxy", key),), f"proxy.{key} is for a site, and this deployment joins one", hint)
+
+
+@rule
+def _joined_prefixes(d: Deployment) -> Iterator[Violation]:
+    """Below ``proxy.prefix`` are the prefixes of ``proxy.static`` and ``proxy.streams``, if it is set."""
+    if d.proxy.prefix is None:
+        return
+    below = location(d.proxy.prefix)
+    paths: list[tuple[KeyPath, str]] = [(("proxy", "static", path), path) for path in d.proxy.static]
+    paths += [(("proxy", "streams", i), path) for i, path in enumerate(d.proxy.streams)]
+    for key, path in paths:
+        if not location(path).startswith(below):
+            what = f"{path} is not below proxy.prefix ({d.proxy.prefix})"
+            yield Violation((key, ("proxy", "prefix")), what, "write the whole path, prefix included")
+
+
+def normal_address(address: str) -> str:
+    """Return the one spelling of an address to listen on, as nginx compares them."""
+    host, _, port = address.rpartition(":")
+    try:
+        host = str(ip_address(host.strip("[]")))
+    except ValueError:
+        host = host.lower()
+    host = {"0.0.0.0": "", "*": ""}.get(host, host)  # noqa: S104 (compared, not bound)
+    host = f"[{host}]:" if ":" in host else f"{host}:" if host else ""
+    return f"{host}{int(port)}"
+
+
+@rule
+def _addresses_and_names(d: Deployment) -> Iterator[Violation]:
+    """No address and no server name is given twice; very long server names are warned of."""
+    proxy = d.proxy
+    listen: list[tuple[KeyPath, str]] = [(("proxy", "listen", i), address) for i, address in enumerate(proxy.listen)]
+    if proxy.tls:
+        listen += [(("proxy", "tls", "listen", i), address) for i, address in enumerate(proxy.tls.listen)]
+    yield from twice(((key, normal_address(address)) for key, address in listen), "the address")
+    names = ((("proxy", "server_names", i), name.lower()) for i, name in enumerate(proxy.server_names))
+    yield from twice(names, "the server name")
+    for i, name in enumerate(proxy.server_names):
+        if len(name) > HASHED_NAME:
+            what = f"nginx takes server names of up to {HASHED_NAME} characters as it comes, and refuses this one"
+            hint = "set server_names_hash_bucket_size to 128 or more in nginx.conf"
+            yield Violation((("proxy", "server_names", i),), what, hint, "warning")
+
+
+@rule
+def _proxy_keys_need_a_proxy(d: Deployment) -> Iterator[Violation]:
+    """``proxy.kind = "none"`` stands alone in its table."""
+    if d.proxy.kind == "none":
+        for key in sorted(d.proxy.model_fields_set - {"kind"}):
+            yield Violation((("proxy", key),), f'proxy.{key} is set, but proxy.kind is "none"', "remove one of them")
