@@ -11,7 +11,7 @@ import typer
 
 from aiosystemd import scope
 from aiosystemd.commands import User, print_json
-from aiosystemd.errors import ProblemsError
+from aiosystemd.errors import ExitCode, ProblemsError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -115,7 +115,7 @@ def _print(messages: "Iterator[Message]", *, as_json: bool) -> None:
             sys.stdout.write(f"{text}\n")
             sys.stdout.flush()
     except KeyboardInterrupt:
-        raise typer.Exit(130) from None
+        raise typer.Exit(ExitCode.INTERRUPTED) from None
     except OSError as error:
         # At its end Python would flush once more, and complain. A reader that has gone has seen enough.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -55,7 +55,7 @@ class Result:
     @property
     def status(self) -> int:
         """The exit status that says so."""
-        return 130 if self.interrupted else ExitCode.PROBLEMS if self.failure else ExitCode.FINE
+        return ExitCode.INTERRUPTED if self.interrupted else ExitCode.PROBLEMS if self.failure else ExitCode.FINE
 
     def lines(self) -> Iterator[str]:
         """Yield what there is to say."""

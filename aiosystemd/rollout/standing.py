@@ -51,7 +51,7 @@ class Outcome:
     @property
     def status(self) -> int:
         """The exit status that says so."""
-        return 130 if self.interrupted else ExitCode.PROBLEMS if self.failure else ExitCode.FINE
+        return ExitCode.INTERRUPTED if self.interrupted else ExitCode.PROBLEMS if self.failure else ExitCode.FINE
 
     def lines(self) -> Iterator[str]:
         """Yield a line for each instance."""
