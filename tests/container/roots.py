@@ -20,6 +20,7 @@ _BASE: Final = (
     "dbus",
     "dbus-user-session",
     "nginx-light",
+    "haproxy",
     "iproute2",
     "openssl",
     "python3",
@@ -58,6 +59,7 @@ TRIXIE: Final = Suite(
     # Debian 13's own libraries, and what runs the project's unit tests with them.
     packages=(
         *_BASE,
+        "gunicorn",
         "python3-aiohttp",
         "python3-hypothesis",
         "python3-pydantic",
@@ -73,7 +75,7 @@ BOOKWORM: Final = Suite(
     name="bookworm",
     # The oldest supported systemd with the newest libraries.
     packages=_BASE,
-    wheels=("aiohttp", "pydantic", "tomlkit", "typer", "uvloop"),
+    wheels=("aiohttp", "gunicorn", "pydantic", "tomlkit", "typer", "uvloop"),
     python="3.11",
 )
 BUILD: Final = Suite(
