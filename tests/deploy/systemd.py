@@ -62,6 +62,8 @@ class Managed(Instance):
         self.socket_started = 0.0
         self.job = threading.Lock()
         """Held while it is started; who asks for the same waits for that."""
+        self.stops = 0
+        """How often it was to stop; systemd.unit(5): that takes the place of a start that has not begun."""
 
     def command(self, directive: str) -> list[str]:
         words = shlex.split(self._settings("service")[directive])
@@ -74,6 +76,7 @@ class Managed(Instance):
         return self._host.root / "run" / "shop" / self.name
 
     def stop(self) -> None:
+        self.stops += 1
         if self.job.locked() and (pid := self.pid):
             os.kill(pid, signal.SIGTERM)  # It is being started, which ends with that.
         with self.job:
@@ -236,11 +239,13 @@ class Host(Programs):
                 self.targets.add(unit)
                 wanted = re.findall(r"^Wants=(.*@.*)$", self._file(unit).read_text(), re.MULTILINE)
                 self._start(" ".join(wanted).split())
-        return self._each(sorted(each for each in units if "@" in each), self._start_one)
+        asked = {unit: self._instance(unit).stops for unit in sorted(units) if "@" in unit}
+        return self._each(asked, lambda unit: self._start_one(unit, asked[unit]))
 
-    def _start_one(self, unit: str) -> bool:
-        with self._instance(unit).job:
-            return self._begin(unit, self._instance(unit))
+    def _start_one(self, unit: str, stops: int) -> bool:
+        instance = self._instance(unit)
+        with instance.job:
+            return instance.stops == stops and self._begin(unit, instance)
 
     def _begin(self, unit: str, instance: Managed) -> bool:
         if unit.endswith(".socket") or instance.socket_state != "active":
