@@ -47,7 +47,11 @@ def locked(name: str, command: str, directory: Path | None = None) -> Iterator[H
         before = _take(descriptor, path)
         now = datetime.now(UTC).astimezone().isoformat(" ", "seconds")
         _write(descriptor, Holder(pid=os.getpid(), command=command, since=now).model_dump_json())
-        yield before
+        try:
+            yield before
+        except ProblemsError:  # It has refused, before anything was changed.
+            _write(descriptor, before.model_dump_json() if before else "")
+            raise
         # Not removed: somebody may have it open, and would hold a lock that the next one does not see.
         _write(descriptor, "")
     finally:

@@ -90,3 +90,21 @@ def test_link_is_not_followed(directory: Path) -> None:
     with pytest.raises(ProblemsError, match="cannot be locked: Too many levels"), locked("shop", "mine"):
         pass
     assert not (directory / "elsewhere").exists()
+
+
+def test_refusal_is_an_end_that_leaves_the_lock_as_it_was(directory: Path) -> None:
+    def refuse() -> None:
+        with locked("shop", "mine"):
+            raise ProblemsError
+
+    with pytest.raises(ProblemsError):
+        refuse()
+    with locked("shop", "mine") as before:
+        assert before is None
+    with holder(directory) as first:
+        first.kill()
+    with pytest.raises(ProblemsError):
+        refuse()
+    with locked("shop", "mine") as before:
+        assert before
+        assert before.pid == first.pid
