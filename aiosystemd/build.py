@@ -8,7 +8,7 @@ from typing import NamedTuple
 from aiosystemd import scope
 from aiosystemd.errors import Location, Problem, ProblemsError
 from aiosystemd.host import Host
-from aiosystemd.load import Source, find, find_all, load, read, validate
+from aiosystemd.load import Source, find, find_all, load, modelled, read, validate
 from aiosystemd.model import Deployment
 from aiosystemd.neighbours import Neighbour, conflicts
 from aiosystemd.plan import Plan, Tree, plan, render
@@ -49,10 +49,22 @@ def build_source(file: Path, source: Source, host: Host) -> Build:
     problems = tuple(source.violation(each) for each in dict.fromkeys(found))
     if any(problem.severity == "error" for problem in problems):
         raise ProblemsError(*problems)
-    deployment, warnings = settled(deployment, host), (*warnings, *problems)
+    return _planned(file, source, deployment, host)._replace(warnings=(*warnings, *problems))
+
+
+def build_accepted(file: Path, source: Source, host: Host) -> Build:
+    """Take what is in force already through the stages.
+
+    An earlier version has accepted it, so that it can be gone back to and removed whatever the rules say now.
+    """
+    return _planned(file, source, modelled(source), host)
+
+
+def _planned(file: Path, source: Source, deployment: Deployment, host: Host) -> Build:
+    deployment = settled(deployment, host)
     try:
         planned = plan(deployment, host, file.name)
-        return Build(file, source, deployment, planned, render(planned), warnings)
+        return Build(file, source, deployment, planned, render(planned))
     except Unrepresentable as error:
         raise ProblemsError(Problem(Location(str(file)), str(error))) from None
 

@@ -121,18 +121,26 @@ def validate(source: Source) -> tuple[Deployment, tuple[Problem, ...]]:
 
     Raises ProblemsError with every problem of the file, warnings included.
     """
+    deployment = modelled(source)
+    problems = [source.violation(each) for each in violations(deployment)]
+    if any(problem.severity == "error" for problem in problems):
+        raise ProblemsError(*problems)
+    return deployment, tuple(sorted(problems))
+
+
+def modelled(source: Source) -> Deployment:
+    """Return the deployment that ``source`` describes, without the rules between its keys.
+
+    Raises ProblemsError with every key that is wrong by itself, and the rules that the others break.
+    """
     data = _tuples(source.data)
     try:
-        deployment = Deployment.model_validate(data)
+        return Deployment.model_validate(data)
     except ValidationError as error:
         errors = error.errors(include_url=False)
         problems = [_problem(source, group) for group in _by_path(errors, source.data)]
         problems += _rules_of_the_rest(source, data, errors)
         raise ProblemsError(*problems) from None
-    problems = [source.violation(each) for each in violations(deployment)]
-    if any(problem.severity == "error" for problem in problems):
-        raise ProblemsError(*problems)
-    return deployment, tuple(sorted(problems))
 
 
 def load(file: Path) -> tuple[Deployment, tuple[Problem, ...]]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from aiosystemd import scope
-from aiosystemd.build import Build, build_source
+from aiosystemd.build import Build, build_accepted, build_source
 from aiosystemd.compare import Change, Kind, compare
 from aiosystemd.deploy.proposal import Proposal
 from aiosystemd.deploy.recover import find_release
@@ -103,7 +103,7 @@ def nothing(current: Generation, host: Host) -> Wanted:
 def rebuild(generation: Generation, host: Host) -> Build:
     """Return an earlier deployment, with the files as they were then; raises ProblemsError."""
     file = Path(generation.file)
-    return build_source(file, parse(str(file), generation.source), host)._replace(tree=generation.tree)
+    return build_accepted(file, parse(str(file), generation.source), host)._replace(tree=generation.tree)
 
 
 def propose(wanted: Wanted, store: Store, root: Path, killed: Generation | None) -> Proposal:

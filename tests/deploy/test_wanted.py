@@ -1,12 +1,15 @@
 """What is to be on a host: by the file, by a number, by an earlier generation, or nothing."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
 import pytest
 
+from aiosystemd import rules
 from aiosystemd.deploy import earlier, generations, in_force
 from aiosystemd.errors import ProblemsError
+from aiosystemd.model import Deployment
 from tests.deploy.conftest import Files
 from tests.deploy.place import APP
 
@@ -152,6 +155,22 @@ def test_removal_needs_no_deployment_file(kept: Files) -> None:
     assert {name for name in kept.files() if not name.startswith("srv/")} == set()
     with pytest.raises(ProblemsError, match="is not deployed here"):
         kept.remove()
+
+
+def test_what_an_earlier_version_has_accepted_can_be_gone_back_to_and_removed(
+    kept: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def newer(_: Deployment) -> Iterator[rules.Violation]:
+        yield rules.Violation((("name",),), "is not what this version takes")
+
+    kept.write(instances=3)
+    assert kept.apply().status == 0
+    monkeypatch.setattr(rules, "RULES", [*rules.RULES, newer])
+    with pytest.raises(ProblemsError, match="is not what this version takes"):
+        kept.apply()
+    assert kept.rollback().status == 0
+    assert set(in_force("shop", kept.root).instances) == {"1", "2"}
+    assert kept.remove().status == 0
 
 
 def test_history_says_what_was_done(kept: Files) -> None:
