@@ -53,21 +53,17 @@ def _applied(builds: tuple[Build, ...], compared: list[tuple[Change, ...]], root
 
 
 def _steps(each: Build, changes: tuple[Change, ...]) -> Iterator[Action]:
-    """Yield the plan's actions that the changes call for, with the restart that changed units need in its place."""
+    """Yield the plan's actions that the changes call for, with the rollout that changed units need in its place."""
     name = each.deployment.name
     changed = {path: c.kind for path, c in zip(each.tree, changes, strict=True) if c.kind != "unchanged"}
-    updated = {path.suffix for path, kind in changed.items() if kind == "update" and path.name.startswith(f"{name}@")}
+    updated = any(kind == "update" and path.name.startswith(f"{name}@") for path, kind in changed.items())
     for action in each.plan.actions if changed else ():
         if action.file is None or action.file in changed:
             yield action
         if "daemon-reload" not in action.argv:
             continue
-        if ".socket" in updated:
-            # systemd.socket(5): a socket's options are applied when it starts, and its service goes with it.
-            command = ("systemctl", *scope.current().option, "restart", f"{name}@*.socket")
-            yield Action(command, "open the sockets anew, their services too")
-        elif ".service" in updated:
-            yield Action(each.command("rollout"), "use the new unit, instance by instance")
+        if updated:
+            yield Action(each.command("rollout"), "use the new units, instance by instance")
 
 
 def _checked(each: Build, host: Host) -> Iterator[Problem]:
