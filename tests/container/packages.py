@@ -31,6 +31,7 @@ LISTING: Final = """
     # Not what a system writes that boots and runs, nor what apt and dpkg keep.
     find etc usr var srv opt home -xdev \\( \\
         -path var/log -o -path var/tmp -o -path var/cache -o -path var/lib/systemd -o -path 'var/lib/nginx/*' \\
+        -o -path 'var/lib/haproxy/*' \\
         -o -path var/lib/apt -o -path var/lib/dpkg -o -name .updated -o -name machine-id -o -name __pycache__ \\
         \\) -prune -o -print -path 'etc/*' -type f -exec sha256sum {} +
 """
