@@ -7,8 +7,9 @@ from typing import NamedTuple
 
 from aiosystemd import scope
 from aiosystemd.errors import Location, Problem, ProblemsError
-from aiosystemd.host import Host
+from aiosystemd.host import Host, Manager
 from aiosystemd.load import Source, find, find_all, load, modelled, read, validate
+from aiosystemd.managers import manager_violations
 from aiosystemd.model import Deployment
 from aiosystemd.neighbours import Neighbour, conflicts
 from aiosystemd.plan import Plan, Tree, plan, render
@@ -45,7 +46,8 @@ def build(name_or_file: str, host: Host) -> Build:
 def build_source(file: Path, source: Source, host: Host) -> Build:
     """Take what a deployment file says through every pure stage; see ``build``."""
     deployment, warnings = validate(source)
-    found = (*unknown_to(host.systemd, deployment), *user_violations(deployment, host))
+    of_systemd = unknown_to(host.systemd, deployment) if host.manager is Manager.SYSTEMD else ()
+    found = (*of_systemd, *user_violations(deployment, host), *manager_violations(deployment, host))
     problems = tuple(source.violation(each) for each in dict.fromkeys(found))
     if any(problem.severity == "error" for problem in problems):
         raise ProblemsError(*problems)

@@ -111,17 +111,23 @@ def _kind(name: PurePosixPath, content: bytes, mode: int, wanted: Rendered | Non
     if wanted and content == wanted.content:
         return "unchanged" if mode == wanted.mode else "update"
     if owned is None:
-        return "update" if MARK.encode() in content.partition(b"\n")[0] else "foreign"
+        return "update" if _is_ours(content) else "foreign"
     if digest(content) in owned.get(name, ()):
         return "update" if wanted else "remove"
     return "edited" if name in owned else "foreign"
+
+
+def _is_ours(content: bytes) -> bool:
+    """Tell whether the first line carries our mark, or the second one of a script."""
+    first, _, rest = content.partition(b"\n")
+    return MARK.encode() in (rest.partition(b"\n")[0] if first.startswith(b"#!") else first)
 
 
 def _shadowed(path: PurePosixPath, target: Path, vendors: list[Path]) -> Iterator[Problem]:
     # systemd.unit(5): a unit in /etc/systemd/system takes the place of the vendor's unit of that name.
     if path.parent == PurePosixPath("/etc/systemd/system"):
         for vendor in (directory / path.name for directory in vendors):
-            if vendor.is_file() and MARK.encode() not in vendor.read_bytes().partition(b"\n")[0]:
+            if vendor.is_file() and not _is_ours(vendor.read_bytes()):
                 what = f"would be replaced by {target}"
                 yield Problem(Location(str(vendor)), what, "choose another name for the deployment")
                 break

@@ -1,13 +1,14 @@
 """Deployment + Host → Plan → Tree. Pure: no file, process, clock or environment."""
 
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
-from aiosystemd.export import File, nginx, systemd, users
-from aiosystemd.host import Host
+from aiosystemd.export import File, circus, nginx, procfile, runit, supervisord, systemd, users
+from aiosystemd.export.serve import process_names
+from aiosystemd.host import Host, Manager
 from aiosystemd.model import Deployment
 from aiosystemd.user import has_own_proxy
 
@@ -34,7 +35,16 @@ class Plan:
     actions: tuple[Action, ...]
 
 
+Exporter = Callable[[Deployment, Host, str], Iterator[File]]
+
 _PROXY = PurePosixPath("/etc/nginx")
+_MANAGERS: Mapping[Manager, Exporter] = {
+    Manager.SYSTEMD: systemd.export,
+    Manager.SUPERVISORD: supervisord.export,
+    Manager.CIRCUS: circus.export,
+    Manager.RUNIT: runit.export,
+    Manager.PROCFILE: procfile.export,
+}
 
 
 class Rendered(NamedTuple):
@@ -53,7 +63,7 @@ def plan(deployment: Deployment, host: Host, source: str) -> Plan:
 
     Raises ``Unrepresentable`` when a value cannot be spelt in one of the formats.
     """
-    exporters = (systemd.export, users.export, nginx.export)
+    exporters: tuple[Exporter, ...] = (_MANAGERS[host.manager], users.export, nginx.export)
     written = (file for export in exporters for file in export(deployment, host, source))
     files = tuple(file._replace(path=placed(file.path, host)) for file in written)
     return Plan(files, tuple(_actions(deployment, host, {file.path for file in files})))
@@ -74,22 +84,36 @@ def render(plan: Plan) -> Tree:
 
 
 def _actions(d: Deployment, host: Host, paths: set[PurePosixPath]) -> Iterator[Action]:
-    for action in _of_user(d, host) if host.scope.user else _of_root(d):
+    for action in _of_user(d, host) if host.scope.user else _of_root(d, host):
         if action.file is None or action.file in paths:
             yield action
 
 
-def _of_root(d: Deployment) -> tuple[Action, ...]:
+def _of_root(d: Deployment, host: Host) -> Iterator[Action]:
     sysusers, tmpfiles = users.sysusers_path(d), users.tmpfiles_path(d)
     nginx_files = (nginx.site_path(d), nginx.locations_path(d))
-    return (
-        Action(("systemd-sysusers", sysusers.name), "create the user", sysusers),
-        Action(("systemd-tmpfiles", "--create", tmpfiles.name), "create writable directories", tmpfiles),
-        Action(("systemctl", "daemon-reload"), "read the units"),
-        Action(("systemctl", "enable", "--now", f"{d.name}.target"), "start, now and at boot"),
-        *(Action(("nginx", "-t"), "is it right beside the other sites?", file) for file in nginx_files),
-        *(Action(("systemctl", "reload", "nginx"), "read the site", file) for file in nginx_files),
-    )
+    yield Action(("systemd-sysusers", sysusers.name), "create the user", sysusers)
+    yield Action(("systemd-tmpfiles", "--create", tmpfiles.name), "create writable directories", tmpfiles)
+    yield from _started(d, host)
+    yield from (Action(("nginx", "-t"), "is it right beside the other sites?", file) for file in nginx_files)
+    yield from (Action(("systemctl", "reload", "nginx"), "read the site", file) for file in nginx_files)
+
+
+def _started(d: Deployment, host: Host) -> Iterator[Action]:
+    match host.manager:
+        case Manager.SYSTEMD:
+            yield Action(("systemctl", "daemon-reload"), "read the units")
+            yield Action(("systemctl", "enable", "--now", f"{d.name}.target"), "start, now and at boot")
+        case Manager.SUPERVISORD:
+            yield Action(("supervisorctl", "update"), "read the programs and start them")
+        case Manager.CIRCUS:
+            yield Action(("circusctl", "reloadconfig"), "read the watchers and start them")
+        case Manager.RUNIT:
+            for name in process_names(d, host).values():
+                yield Action(("ln", "-s", str(runit.directory(name)), "/etc/service/"), "start, now and at boot")
+        case Manager.PROCFILE:
+            file = procfile.path(d)
+            yield Action(("honcho", "--procfile", str(file), "start"), "start, in the foreground")
 
 
 def _of_user(d: Deployment, host: Host) -> Iterator[Action]:

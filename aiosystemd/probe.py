@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import TypeAlias
 
 from aiosystemd import scope
-from aiosystemd.host import OLDEST_NGINX, OLDEST_SYSTEMD, Host
+from aiosystemd.host import OLDEST_NGINX, OLDEST_SYSTEMD, Host, Manager
 from aiosystemd.scope import Scope
 
 _SBIN = "/usr/local/sbin:/usr/sbin:/sbin"
@@ -21,15 +21,17 @@ _PATIENCE = 10.0
 """Seconds for a program to say its version."""
 
 
-def probe(systemd: int | None = None, nginx: tuple[int, ...] | None = None) -> Host:
+def probe(systemd: int | None = None, nginx: tuple[int, ...] | None = None, manager: Manager = Manager.SYSTEMD) -> Host:
     """Return the facts of this host; ``systemd`` and ``nginx`` are versions to assume in place of its own.
 
     A program that is not installed counts as the oldest version supported.
     """
-    return start(systemd, nginx)()
+    return start(systemd, nginx, manager)()
 
 
-def start(systemd: int | None = None, nginx: tuple[int, ...] | None = None) -> Callable[[], Host]:
+def start(
+    systemd: int | None = None, nginx: tuple[int, ...] | None = None, manager: Manager = Manager.SYSTEMD
+) -> Callable[[], Host]:
     """Begin what ``probe`` does, and return what ends it: the programs asked run while something else is done."""
     asked_systemd = None if systemd else _ask_systemd()
     asked_nginx = None if nginx else _ask_nginx()
@@ -41,6 +43,7 @@ def start(systemd: int | None = None, nginx: tuple[int, ...] | None = None) -> C
             cpus=len(os.sched_getaffinity(0)),
             ipv6=Path("/proc/net/if_inet6").exists(),
             scope=scope.current(),
+            manager=manager,
         )
 
     return host

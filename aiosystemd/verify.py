@@ -13,9 +13,9 @@ from aiosystemd.compare import compare
 from aiosystemd.errors import Location, Problem
 from aiosystemd.export import instance_names
 from aiosystemd.export.nginx import locations_path, server_around, site_path, standalone
-from aiosystemd.host import Host
+from aiosystemd.host import Host, Manager
 from aiosystemd.model import Deployment, Tls
-from aiosystemd.plan import placed, plan, render
+from aiosystemd.plan import Tree, placed, plan, render
 from aiosystemd.probe import nginx_version, program, systemd_version
 from aiosystemd.render.nginx import Directive
 
@@ -26,6 +26,7 @@ _TIMEOUT = 60
 _READS = {"XDG_RUNTIME_DIR": "/run"}
 """What systemd-analyze wants to be set for a user's units; it changes nothing there."""
 
+_OF_A_SCRIPT = r"(?P<file>[^:\s]+): (?P<line>\d+): (?P<what>.*)"
 _OF_A_UNIT = r"(?P<file>[^:\s]+):(?P<line>\d+): (?P<what>.*)"
 
 
@@ -57,7 +58,10 @@ def verify(deployment: Deployment, host: Host, source: str) -> Iterator[Verdict]
         scratch, missing = _for_scratch(deployment, root)
         tree = render(plan(scratch, host, source))
         apply.write(compare(tree, root))
-        yield from _systemd(scratch, deployment.python, host, root)
+        if host.manager is Manager.SYSTEMD:
+            yield from _systemd(scratch, deployment.python, host, root)
+        else:
+            yield _other_manager(host.manager, tree, root)
         if deployment.proxy.kind == "nginx":
             yield missing or _nginx(scratch, host, root)
 
@@ -144,6 +148,15 @@ def _systemd(d: Deployment, wanted: str, host: Host, root: Path) -> Iterator[Ver
     note = "" if d.python == wanted else f"without {wanted}, which is not here"
     yield Verdict(names[0], tuple(_complaints(done, root, _OF_A_UNIT)), note)
     yield _exposure(d, host, analyze, units)
+
+
+def _other_manager(manager: Manager, tree: Tree, root: Path) -> Verdict:
+    """Return what a shell says of runit's scripts; supervisord, Circus and readers of Procfiles check nothing."""
+    if manager is not Manager.RUNIT:
+        return Verdict(manager, note="it has no check of its own", ran=False)
+    scripts = [str(root / path.relative_to("/")) for path, file in tree.items() if file.mode & 0o111]
+    said = [problem for each in scripts for problem in _complaints(_run("sh", "-n", each), root, _OF_A_SCRIPT)]
+    return Verdict("sh -n", tuple(said))
 
 
 def _complaints(done: subprocess.CompletedProcess[str], root: Path, pattern: str) -> Iterator[Problem]:

@@ -14,7 +14,7 @@ import pytest
 from pydantic import BaseModel
 
 from aiosystemd import load
-from aiosystemd.host import Host
+from aiosystemd.host import Host, Manager
 from aiosystemd.model import Deployment, Sandbox
 from aiosystemd.plan import plan, render
 from tests.tools import own_command
@@ -137,11 +137,15 @@ def _tree(file: Path) -> dict[str, str]:
     deployment, warnings = load.load(file)
     assert warnings == ()
     tree = render(plan(deployment, _host(file), file.name))
-    assert {rendered.mode for rendered in tree.values()} == {0o644}
+    assert {path for path, rendered in tree.items() if rendered.mode != 0o644} == {
+        path for path in tree if path.is_relative_to("/etc/sv")
+    }
     return {_below(path): rendered.content.decode() for path, rendered in tree.items()}
 
 
 def _host(file: Path) -> Host:
+    if file.stem in set(Manager):
+        return Host(manager=Manager(file.stem))
     target = re.match(r"# target: systemd (\d+) nginx ([\d.]+)\n", file.read_text())
     return Host(int(target[1]), tuple(map(int, target[2].split(".")))) if target else Host()
 

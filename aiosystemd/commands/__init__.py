@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from aiosystemd.errors import Problem
-from aiosystemd.host import OLDEST_NGINX
+from aiosystemd.host import OLDEST_NGINX, Manager
 from aiosystemd.render.text import visible
 
 if TYPE_CHECKING:
@@ -54,6 +54,13 @@ Systemd = Annotated[
 ]
 Nginx = Annotated[
     str | None, typer.Option(metavar="VERSION", help="Write for this nginx; default: this host's, else 1.22.")
+]
+
+By = Annotated[
+    Manager,
+    typer.Option(
+        "--manager", metavar="NAME", help="Write for this process manager; what is lost with another is told."
+    ),
 ]
 
 

@@ -5,12 +5,23 @@ from typing import Annotated
 
 import typer
 
-from aiosystemd.commands import DEFAULT_FILE, Files, Nginx, Systemd, User, nginx_version, print_json, report
+from aiosystemd.commands import (
+    DEFAULT_FILE,
+    By,
+    Files,
+    Nginx,
+    Systemd,
+    User,
+    nginx_version,
+    print_json,
+    report,
+)
 from aiosystemd.errors import ExitCode
+from aiosystemd.host import Manager
 from aiosystemd.render.text import visible
 
 
-def check(
+def check(  # noqa: PLR0913 (each is an option)
     files: Files = None,
     *,
     introspect: Annotated[
@@ -24,6 +35,7 @@ def check(
     _user: User = False,
     systemd: Systemd = None,
     nginx: Nginx = None,
+    manager: By = Manager.SYSTEMD,
 ) -> None:
     """Say whether deployment files are right, by the real checkers too where they are installed.
 
@@ -35,7 +47,7 @@ def check(
     from aiosystemd.check import inspect  # noqa: PLC0415 (--help and --version need none of it)
     from aiosystemd.probe import probe  # noqa: PLC0415
 
-    host = probe(systemd, nginx_version(nginx))
+    host = probe(systemd, nginx_version(nginx), manager)
     found = inspect(files or [DEFAULT_FILE], host, introspect=introspect)
     if as_json:
         print_json([each.as_json() for each in found])
@@ -47,7 +59,7 @@ def check(
         raise typer.Exit(ExitCode.PROBLEMS)
 
 
-def generate(
+def generate(  # noqa: PLR0913 (each is an option)
     files: Files = None,
     *,
     output: Annotated[Path, typer.Option(metavar="DIR", help="Root of the tree; / installs it.")] = Path("build"),
@@ -57,14 +69,18 @@ def generate(
     _user: User = False,
     systemd: Systemd = None,
     nginx: Nginx = None,
+    manager: By = Manager.SYSTEMD,
 ) -> None:
     """Write the units and the proxy's site, as a tree that mirrors where each file belongs.
+
+    With --manager it writes what another process manager reads in place of the units. No sandbox comes with that, and
+    generate tells what else of the file is lost; apply, rollout and what else works on a host are for systemd.
 
     Example: aiosystemd generate example.toml --output /
     """
     from aiosystemd import probe  # noqa: PLC0415
 
-    host = probe.start(systemd, nginx_version(nginx))
+    host = probe.start(systemd, nginx_version(nginx), manager)
     from aiosystemd.generate import generate_all  # noqa: PLC0415 (takes as long as systemd and nginx to answer)
 
     generated = generate_all(files or [DEFAULT_FILE], host(), output, force=force)

@@ -1,10 +1,14 @@
 """The command lines of ``aiosystemd-serve`` for a deployment."""
 
 from collections.abc import Iterator
+from typing import TypeVar
 
 from aiosystemd import contract
-from aiosystemd.export import proxy_source
+from aiosystemd.export import instance_address, instance_names, proxy_source, tcp_address
+from aiosystemd.host import Host
 from aiosystemd.model import Deployment
+
+T = TypeVar("T")
 
 
 def serve_command(d: Deployment) -> tuple[str, ...]:
@@ -18,6 +22,45 @@ def serve_command(d: Deployment) -> tuple[str, ...]:
 def reload_command(d: Deployment) -> tuple[str, ...]:
     """Return the words of ``ExecReload=``: what a start would run now, to take the place of what runs."""
     return (*_program(d), "--reload", *_options(d), d.app, *d.arguments)
+
+
+def process_command(d: Deployment, *listening: T) -> tuple[str | T, ...]:
+    """Return the words with which another manager starts a process; ``listening`` are those that say where it serves.
+
+    Such a process has no other one that would reload it, and no systemd that knows of its watchdog.
+    """
+    return (*_program(d), *_options(d), *listening, d.app, *d.arguments)
+
+
+def process_environment(d: Deployment, instance: T) -> dict[str, str | T]:
+    """Return the variables that a process has under another manager, those of systemd's units among them."""
+    state = state_directory(d)
+    own: dict[str, str | T] = {contract.INSTANCE_VARIABLE: instance, "HOME": state, "STATE_DIRECTORY": state}
+    return {**own, **d.service.environment}
+
+
+def state_directory(d: Deployment) -> str:
+    """Return where the application may keep what lasts."""
+    return f"/var/lib/{d.name}"
+
+
+def process_names(d: Deployment, host: Host) -> dict[str, str]:
+    """Return what each instance is called where it is a program of its own: ``NAME``, ``NAME-1`` of several."""
+    names = instance_names(d, host)
+    return {name: f"{d.name}-{name}" if len(names) > 1 else d.name for name in names}
+
+
+def own_address(d: Deployment, name: str) -> tuple[str, ...]:
+    """Return the options by which an instance opens its socket itself."""
+    if d.listen.port is not None:
+        address, _, port = tcp_address(d, int(name)).rpartition(":")
+        return (f"--host={address.strip('[]')}", f"--port={port}")
+    return (f"--path={instance_address(d, name)}", *own_mode(d))
+
+
+def own_mode(d: Deployment) -> tuple[str, ...]:
+    """Return the option for the mode of a unix socket, where it is not the default."""
+    return (f"--mode={d.listen.mode}",) if d.listen.mode != "0660" else ()
 
 
 def _program(d: Deployment) -> tuple[str, ...]:

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from pathlib import PurePosixPath
 
 from aiosystemd.export import File, header
-from aiosystemd.host import Host
+from aiosystemd.export.serve import state_directory
+from aiosystemd.host import Host, Manager
 from aiosystemd.model import Deployment
 from aiosystemd.render.table import Table
 from aiosystemd.render.unit import words
@@ -31,8 +32,17 @@ def export(d: Deployment, host: Host, source: str) -> Iterator[File]:
     # The same for each deployment of that user, since sysusers.d(5) takes a user's first line and warns of others.
     declared.add(words(["u", user, f"-:{group}" if group else "-", f"{user}, for aiosystemd"]))
     yield File(sysusers_path(d), declared)
-    if d.sandbox.writable:
-        directories = Table(header(source))
-        for path in d.sandbox.writable:
-            directories.add(words(["d", path, "0750", user, group or user, "-"]))
+    directories = Table(header(source))
+    for mode, owners, path in _directories(d, host, group or user):
+        directories.add(words(["d", path, mode, user, owners, "-"]))
+    if directories.lines:
         yield File(tmpfiles_path(d), directories)
+
+
+def _directories(d: Deployment, host: Host, group: str) -> Iterator[tuple[str, str, str]]:
+    """Yield mode, group and path of what the user owns."""
+    yield from (("0750", group, path) for path in d.sandbox.writable)
+    if host.manager is not Manager.SYSTEMD:  # which makes these itself
+        yield "0700", group, state_directory(d)
+        if d.listen.port is None:
+            yield "2750", d.listen.group, d.socket_directory  # a socket gets the group of such a directory

@@ -11,7 +11,7 @@ from pydantic import TypeAdapter
 from aiosystemd import apply, load, values
 from aiosystemd.compare import Change, compare
 from aiosystemd.errors import Location, Problem, ProblemsError
-from aiosystemd.migrate import circus, document, folding, gunicorn, procfile, supervisord, unit
+from aiosystemd.migrate import circus, document, folding, gunicorn, numbered, procfile, supervisord, unit
 from aiosystemd.migrate.found import Draft, Finding, Given, Text
 from aiosystemd.migrate.roles import fits
 from aiosystemd.migrate.target import OPTION
@@ -89,7 +89,7 @@ def imported(
     own, given = _sorted_out(kind, texts, apps or {})
     if kind in _INCLUDES:
         own = tuple(dict.fromkeys(each for text in own for each in (text, *included(text, _INCLUDES[kind]))))
-    drafts = [*_DRAFTS[kind](own, given)] if own else []
+    drafts = [*numbered.folded(_DRAFTS[kind](own, given))] if own else []
     drafts += _unused(drafts, given, alone=not own)
     _each_named_once(drafts, given)
     taken: set[str] = set()

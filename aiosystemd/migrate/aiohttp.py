@@ -82,6 +82,7 @@ def _path(draft: Draft, setting: Setting) -> None:
 
 _OPTIONS: Final[Mapping[str, Role | str]] = {
     "--path": _path,
+    "--fd": "systemd passes the sockets",
     "--port": _path,
     "--host": roles.bind,
     "--mode": _text(("listen", "mode")),

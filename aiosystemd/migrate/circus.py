@@ -13,7 +13,7 @@ from aiosystemd.migrate.found import Draft, Given, Setting, Text
 from aiosystemd.migrate.ini import Section
 from aiosystemd.migrate.roles import Role
 
-_VARIABLE: Final = re.compile(r"\$\(circus\.(?P<gnu>[a-zA-Z0-9_.]+)\)|\(\(circus\.(?P<old>[a-zA-Z0-9_.]+)\)\)")
+_VARIABLE: Final = re.compile(r"\$\(circus\.(?P<gnu>[a-zA-Z0-9_.-]+)\)|\(\(circus\.(?P<old>[a-zA-Z0-9_.-]+)\)\)")
 _NAME: Final = "circusd"
 
 
@@ -110,6 +110,8 @@ def _socket(draft: Draft, command: Setting, name: str, sockets: Mapping[str, Sec
         if each.name in {"path", "host"}:
             address = f"unix:{each.value}" if each.name == "path" else each.value
             roles.bind(draft, Setting(shown.at, shown.name, address))
+        elif each.name == "umask" and re.fullmatch("[0-7]{1,4}", each.value):
+            roles.socket_mode(draft, shown, f"{~int(each.value, 8) & 0o777:04o}")
         else:
             draft.replaced(shown, "systemd opens the sockets (listen)")
     if not section:

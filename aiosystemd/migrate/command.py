@@ -9,6 +9,7 @@ from typing import Final
 from aiosystemd.migrate import aiohttp, folding, gunicorn, roles
 from aiosystemd.migrate.found import Draft, Given, Setting, Text
 from aiosystemd.migrate.target import guess, interpreter, take_named
+from aiosystemd.migrate.words import plain, shielded
 
 _OTHERS: Final = {
     "a worker of a queue": "celery dramatiq rq huey_consumer huey arq taskiq procrastinate saq flower airflow",
@@ -37,13 +38,13 @@ def command(draft: Draft, setting: Setting, text: str, *, given: Given, shelled:
     ``shelled`` is whether a shell ran it.
     """
     try:
-        words = shlex.split(text)
+        words = shlex.split(shielded(text))
     except ValueError:
         draft.warn(setting, "a quote in it is never closed")
         draft.leave("its command cannot be read")
         draft.drop(setting, "cannot be read")
         return
-    words = _unwrapped(draft, setting, words, shelled=shelled)
+    words = list(map(plain, _unwrapped(draft, setting, words, shelled=shelled)))
     if not words:
         draft.leave("it has no command")
         draft.drop(setting, "nothing to start")
@@ -56,9 +57,10 @@ def _unwrapped(draft: Draft, setting: Setting, words: list[str], *, shelled: boo
     """Return the words of the program itself, without what stands around it for a shell or another program."""
     words = _of_a_shell(draft, setting, words) if shelled else _without_shell(draft, setting, words)
     if len(words) > 2 and PurePosixPath(words[0]).name in {"sh", "bash", "dash"} and words[1] in {"-c", "-lc"}:  # noqa: PLR2004
-        inner = Setting(setting.at, f"{setting.name} (sh -c)", words[2])
+        script = plain(words[2])
+        inner = Setting(setting.at, f"{setting.name} (sh -c)", script)
         try:
-            return _of_a_shell(draft, inner, shlex.split(words[2]))
+            return _of_a_shell(draft, inner, shlex.split(shielded(script)))
         except ValueError:
             return []
     if words and PurePosixPath(words[0]).name == "env":
@@ -73,7 +75,7 @@ def _unwrapped(draft: Draft, setting: Setting, words: list[str], *, shelled: boo
 def _without_shell(draft: Draft, setting: Setting, words: list[str]) -> list[str]:
     for word in words:
         if _SHELL.search(word):
-            draft.warn(setting, f"no shell reads it: {word} is passed to the program as it is")
+            draft.warn(setting, f"no shell reads it: {plain(word)} is passed to the program as it is")
             break
     cut = next((i for i, word in enumerate(words) if _SHELL.fullmatch(word) and not word.startswith("~")), len(words))
     _cut_off(draft, setting, words[cut:])
@@ -104,17 +106,17 @@ def _of_a_shell(draft: Draft, setting: Setting, words: list[str]) -> list[str]:
 def _before(draft: Draft, setting: Setting, words: list[str]) -> None:
     match words:
         case ["cd", path]:
-            roles.directory(draft, Setting(setting.at, f"{setting.name} (cd)", path))
+            roles.directory(draft, Setting(setting.at, f"{setting.name} (cd)", plain(path)))
         case ["export", *assignments] if assignments:
             list(_variables(draft, setting, assignments))
         case _:
-            shown = Setting(setting.at, f"{setting.name} (before it)", shlex.join(words))
+            shown = Setting(setting.at, f"{setting.name} (before it)", shlex.join(map(plain, words)))
             draft.drop(shown, "a command before it: ExecStartPre= in service.directives, or a step of the deploy")
 
 
 def _cut_off(draft: Draft, setting: Setting, words: list[str]) -> None:
     if words:
-        shown = Setting(setting.at, f"{setting.name} (after it)", shlex.join(words))
+        shown = Setting(setting.at, f"{setting.name} (after it)", shlex.join(map(plain, words)))
         draft.drop(shown, f"of a shell; {roles.JOURNAL}")
 
 
@@ -125,7 +127,7 @@ def _variables(draft: Draft, setting: Setting, words: list[str]) -> Iterator[str
         if match is None:
             yield from words[index:]
             return
-        roles.variable(draft, Setting(setting.at, "variable"), match["name"], match["value"])
+        roles.variable(draft, Setting(setting.at, "variable"), match["name"], plain(match["value"]))
 
 
 def _program(draft: Draft, setting: Setting, words: list[str], given: Given) -> None:

@@ -9,6 +9,7 @@ from typing import Final
 from pydantic import TypeAdapter, ValidationError
 
 from aiosystemd import contract, values
+from aiosystemd.migrate import words
 from aiosystemd.migrate.found import Draft, KeyPath, Setting
 
 Role = Callable[[Draft, Setting], None]
@@ -19,6 +20,7 @@ _DIRECTORY: Final = TypeAdapter[str](values.AbsolutePath)
 _USER: Final = TypeAdapter[str](values.User)
 _VARIABLE: Final = TypeAdapter[str](values.Variable)
 _VALUE: Final = TypeAdapter[str](values.EnvironmentValue)
+_OF_UNITS: Final = ("HOME", "STATE_DIRECTORY")
 _TRUE: Final = frozenset({"1", "true", "yes", "on", "t", "y"})
 _OPEN: Final = ("/tmp", "/var/tmp", "/dev/shm")  # noqa: S108 (compared)
 
@@ -58,7 +60,7 @@ def fits(kind: TypeAdapter[str], value: str) -> bool:
 
 def number(text: str) -> int | None:
     """Return the whole number that ``text`` is, or None."""
-    return int(text) if re.fullmatch(r"\s*\d{1,9}\s*", text, re.ASCII) else None
+    return int(text) if re.fullmatch(r"\s*\d{1,15}\s*", text, re.ASCII) else None
 
 
 def is_true(text: str) -> bool:
@@ -117,10 +119,17 @@ def variable(draft: Draft, setting: Setting, name: str, value: str) -> None:
     """Keep a variable of the environment."""
     # The name alone: what it holds may be nobody else's business.
     shown = Setting(setting.at, f"{setting.name} {name}")
-    if not fits(_VARIABLE, name) or not fits(_VALUE, value):
+    if name == contract.INSTANCE_VARIABLE or (name in _OF_UNITS and value == _state(draft)):
+        draft.replaced(shown, "the unit sets it")
+    elif not fits(_VARIABLE, name) or not fits(_VALUE, value):
         draft.drop(shown, "no variable that a unit can hold")
     else:
         draft.keep(shown, ("service", "environment", name), value)
+
+
+def _state(draft: Draft) -> str:
+    """Return the directory that systemd makes for the deployment, of which a program may be one instance."""
+    return f"/var/lib/{re.sub('-[1-9][0-9]*$', '', draft.name)}"
 
 
 def seconds(text: str) -> float | None:
@@ -188,7 +197,7 @@ def filled(draft: Draft, setting: Setting) -> str:
         draft.drop(shown, "not set in a file that was named: taken as it stands")
         return match[0]
 
-    return _REFERENCE.sub(value, setting.value)
+    return _REFERENCE.sub(value, words.shielded(setting.value))
 
 
 def stop_signal(draft: Draft, setting: Setting) -> None:
@@ -200,6 +209,17 @@ def stop_signal(draft: Draft, setting: Setting) -> None:
         draft.replaced(setting, "SIGTERM is what systemd sends anyway")
     else:
         draft.drop(setting, "requests in flight are answered on SIGTERM, and that is what systemd sends")
+
+
+def socket_mode(draft: Draft, setting: Setting, mode: str) -> None:
+    """Keep the mode of a unix socket, unless everyone may connect to it."""
+    if mode[-1:] in {"2", "3", "6", "7"}:
+        draft.warn(setting, "everyone on the machine may connect to the socket")
+        draft.replaced(setting, "0660: the proxy's group and nobody else (listen.mode)")
+    elif mode == "0660":
+        draft.replaced(setting, "the default (listen.mode)")
+    else:
+        draft.keep(setting, ("listen", "mode"), mode)
 
 
 def bind(draft: Draft, setting: Setting) -> None:

@@ -204,11 +204,7 @@ def _socket(draft: Draft, setting: Setting) -> None:
 
 
 def _mode(draft: Draft, setting: Setting) -> None:
-    if setting.value.strip()[-1:] in {"2", "3", "6", "7"}:
-        draft.warn(setting, "everyone on the machine may connect to the socket")
-        draft.replaced(setting, "0660: the proxy's group and nobody else (listen.mode)")
-    else:
-        draft.keep(setting, ("listen", "mode"), setting.value.strip())
+    roles.socket_mode(draft, setting, setting.value.strip())
 
 
 _NAME: Final = "supervisord"

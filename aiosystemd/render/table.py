@@ -11,13 +11,13 @@ class Table:
     """Lines in the order they were added, below a comment."""
 
     header: tuple[str, ...] = ()
-    _lines: list[str] = field(default_factory=list)
+    lines: list[str] = field(default_factory=list)
 
     def add(self, words: Value) -> None:
         """Append a record, from ``words``: quotes, backslashes and specifiers are spelt as in unit files."""
-        self._lines.append(words.spelling)
+        self.lines.append(words.spelling)
 
     def render(self) -> str:
         """Return the file's text."""
         comment = [line for text in self.header for line in comment_lines(text)]
-        return "\n".join((*comment, *self._lines)) + "\n"
+        return "\n".join((*comment, *self.lines)) + "\n"

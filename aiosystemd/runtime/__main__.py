@@ -85,7 +85,7 @@ def _run(options: Options, predecessor: "Predecessor | None") -> int:
 def _start(options: Options, notifier: Notifier) -> int:
     with ExitStack() as stack:
         mark, sockets = None, []
-        for fd, name in listening.inherited().items():
+        for fd, name in (*listening.inherited().items(), *((fd, "--fd") for fd in options.fds)):
             if name == sign.NAME:
                 mark = fd
             else:
@@ -104,7 +104,7 @@ def _take_over(options: Options, notifier: Notifier, predecessor: "Predecessor")
 
 def _check_addresses(options: Options, sockets: Sequence[socket.socket], notifier: Notifier) -> None:
     if sockets and options.own_address:
-        refuse("systemd passed sockets: leave out --path, --host and --port")
+        refuse("sockets were passed: leave out --path, --host and --port")
     if sockets or options.own_address:
         return
     if notifier.active:

@@ -43,12 +43,18 @@ def listener(fd: int, name: str) -> socket.socket:
         StartError: when it is not a listening unix or TCP stream socket.
 
     """
-    if not stat.S_ISSOCK(os.fstat(fd).st_mode):
-        raise StartError(f"the descriptor {fd} that systemd passed ({name}) is not a socket")
+    whose = f"the descriptor {fd} that was passed ({name})"
+    try:
+        is_socket = stat.S_ISSOCK(os.fstat(fd).st_mode)
+    except OSError as error:
+        raise StartError(f"{whose} cannot be used: {error.strerror}") from None
+    if not is_socket:
+        raise StartError(f"{whose} is not a socket")
+    os.set_inheritable(fd, False)  # noqa: FBT003 (positional only); a child would hold the address
     sock = socket.socket(fileno=fd)
     if reason := _unfit(sock):
         sock.close()
-        raise StartError(f"the descriptor {fd} that systemd passed ({name}) is {reason}")
+        raise StartError(f"{whose} is {reason}")
     return sock
 
 

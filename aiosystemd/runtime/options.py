@@ -43,6 +43,7 @@ class Options:
     app: str
     arguments: tuple[str, ...] = ()
     paths: tuple[Path, ...] = ()
+    fds: tuple[int, ...] = ()
     host: str | None = None
     port: int | None = None
     mode: int = 0o660
@@ -77,7 +78,8 @@ def parse(argv: Sequence[str]) -> Options:
     arguments = fields.pop("arguments")
     # The separator is for this program; a factory's own argument parser must not see it.
     fields["arguments"] = tuple(arguments[1:] if arguments[:1] == ["--"] else arguments)
-    return Options(**{**fields, "paths": tuple(fields["paths"]), "forwarded_from": tuple(fields["forwarded_from"])})
+    lists = ("paths", "fds", "forwarded_from")
+    return Options(**{**fields, **{name: tuple(fields[name]) for name in lists}})
 
 
 def refuse(message: str) -> None:
@@ -125,6 +127,15 @@ def _add_addresses(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("addresses, when systemd passes no socket")
     group.add_argument(
         "--path", dest="paths", type=Path, action="append", default=[], metavar="PATH", help="unix socket (repeatable)"
+    )
+    group.add_argument(
+        "--fd",
+        dest="fds",
+        type=_count,
+        action="append",
+        default=[],
+        metavar="NUMBER",
+        help="descriptor of a listening socket, passed by another manager such as Circus (repeatable)",
     )
     group.add_argument("--mode", type=_mode, default=0o660, metavar="OCTAL", help="mode of --path (0660)")
     group.add_argument("--host", help="host name or address (127.0.0.1)")

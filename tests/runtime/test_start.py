@@ -216,7 +216,7 @@ def test_unfit_descriptor_is_refused(lab: Lab, kind: str, message: str) -> None:
     with made[kind]() as descriptor:
         server = lab.run("shop:app", descriptors=[(descriptor.fileno(), "odd")])
         assert server.exit() == 1
-    assert server.errors == f"aiosystemd-serve: the descriptor 3 that systemd passed (odd) {message}\n"
+    assert server.errors == f"aiosystemd-serve: the descriptor 3 that was passed (odd) {message}\n"
 
 
 def test_own_unix_socket(lab: Lab, loop: str) -> None:
