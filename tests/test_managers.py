@@ -118,7 +118,7 @@ def test_what_a_format_cannot_hold_is_refused_by_name(manager: Manager) -> None:
     if manager is Manager.RUNIT:
         assert "'a\nb'" in _files(f'{HEAD}arguments = ["a\\nb"]\nservice.user = "shop"\n', manager)
         return
-    with pytest.raises(Unrepresentable, match="control character|line end"):
+    with pytest.raises(Unrepresentable, match=r"control character|line end"):
         [file.content.render() for file in plan(d, Host(manager=manager), "shop.toml").files]
 
 

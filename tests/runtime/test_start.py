@@ -297,7 +297,7 @@ def test_port_in_use_is_refused(lab: Lab) -> None:
     [
         (["shop:app"], False, False, "nothing to listen on: give --path or --port, or start this from a systemd"),
         (["shop:app"], True, False, "systemd passed no socket: the service needs Requires=NAME.socket"),
-        (["--port", "1", "shop:app"], True, True, "systemd passed sockets: leave out --path, --host and --port"),
+        (["--port", "1", "shop:app"], True, True, "sockets were passed: leave out --path, --host and --port"),
         (["--port", "65536", "shop:app"], True, True, "'65536' is not a port (0 to 65535)"),
         (["--mode", "9", "shop:app"], True, True, "'9' is not an octal mode such as 0660"),
         (["--mode", "1777", "shop:app"], True, True, "'1777' is not an octal mode such as 0660"),
