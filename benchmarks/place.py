@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from tests.container.machine import Machine
-from tests.container.roots import TRIXIE, Suite, install, root, wheel
+from tests.container.roots import ROADS, install, root, wheel
 
 APP: Final = "/srv/example"
 """Directory of the application, in the machine."""
@@ -18,13 +18,6 @@ LOAD: Final = "/srv/load.py"
 DEBIANS_NGINX: Final = "/srv/nginx.conf"
 """What the package ``nginx`` has installed as ``/etc/nginx/nginx.conf``."""
 
-SUITE: Final = Suite(
-    name=TRIXIE.name,
-    packages=(*TRIXIE.packages, "gunicorn", "haproxy", "supervisor", "wrk"),
-    wheels=TRIXIE.wheels,
-    python=TRIXIE.python,
-)
-
 _HERE: Final = Path(__file__).parent
 _OTHERS: Final = ("haproxy", "nginx", "supervisor")
 
@@ -32,7 +25,7 @@ _OTHERS: Final = ("haproxy", "nginx", "supervisor")
 @contextmanager
 def place() -> Iterator[Machine]:
     """Boot the machine, with the application in it and nothing at work; it ends with the context."""
-    lower = root(SUITE)
+    lower = root(ROADS)
     with tempfile.TemporaryDirectory(prefix="aiosystemd-", dir="/var/tmp") as name:
         layer = Path(name, "layer")
         layer.mkdir(mode=0o755)

@@ -109,9 +109,10 @@ def _sections(results: Results) -> Iterator[tuple[str, str]]:
     for part, title in (("throughput", "Requests per second"), ("variants", "One change each")):
         if figures := _figures(results, part):
             yield title, _rates(figures)
-    if deploys := results.get("deploys"):
-        head = ("under load", "requests", "failed", "why", "p50", "p99", "p99.9", "max, ms")
-        yield "Deploys and crashes", table(head, _deploy_rows(deploys))
+    for part, title in (("deploys", "Deploys and crashes"), ("roads", "Every road, restarted under load")):
+        if deploys := results.get(part):
+            head = ("under load", "requests", "failed", "why", "p50", "p99", "p99.9", "max, ms")
+            yield title, table(head, _deploy_rows(deploys))
     if memory := _figures(results, "memory"):
         rows_ = [
             (n, f"{m['rss'] / 1024:.1f}", f"{m['pss'] / 1024:.1f}", f"{m['total'] / 1024:.1f}")

@@ -18,7 +18,7 @@ from typing import Final
 
 sys.path.insert(0, str(Path(__file__).parent.parent))  # also when it is run by its path
 
-from benchmarks import deploys, generate, memory, report, sleeping, throughput, variants
+from benchmarks import deploys, generate, memory, report, roads, sleeping, throughput, variants
 from benchmarks.contenders import contenders
 from benchmarks.place import place
 from tests.container.machine import Machine
@@ -57,6 +57,11 @@ class Run:
         chosen = {name: each for name, each in events.items() if self._only in name}
         return {"deploys": {name: deploys.run(self._machine, self._all[name], each) for name, each in chosen.items()}}
 
+    def roads(self) -> report.Results:
+        """Restart the same deployment under load, as each process manager and proxy runs it."""
+        chosen = [(each, events) for each, events in roads.roads(self._machine) if self._only in each.name]
+        return {"roads": {each.name: deploys.run(self._machine, each, events) for each, events in chosen}}
+
     def memory(self) -> report.Results:
         """Measure the memory of a process."""
         names = (
@@ -81,7 +86,7 @@ class Run:
 PARTS: Final[dict[str, Callable[[Run], report.Results]]] = {
     part.__name__: part for part in (Run.throughput, Run.deploys, Run.memory, Run.sleeping, Run.generate)
 }
-MORE: Final[dict[str, Callable[[Run], report.Results]]] = {"variants": Run.variants}
+MORE: Final[dict[str, Callable[[Run], report.Results]]] = {"variants": Run.variants, "roads": Run.roads}
 """What a run of everything leaves out."""
 
 
@@ -112,6 +117,12 @@ def save(results: report.Results) -> None:
     page.write_text(report.page(page.read_text(), results))
 
 
+def save_roads(results: report.Results) -> None:
+    (DOCS / "roads.json").write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n")
+    page = DOCS / "roads.md"
+    page.write_text(report.page(page.read_text(), results))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="measure aiosystemd beside its peers")
     choices = (*PARTS, *MORE)
@@ -134,6 +145,8 @@ def main() -> None:
     if not arguments.part and not arguments.only:
         save(results)
         print(f"{report.text(results).partition('## Requests')[0]}written to {DOCS}")
+    if arguments.part == ["roads"] and not arguments.only:
+        save_roads(results)
 
 
 if __name__ == "__main__":

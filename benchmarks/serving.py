@@ -29,7 +29,7 @@ def serving(machine: Machine, contender: Contender) -> Iterator[None]:
     Raises `RuntimeError` when it does not.
     """
     for path, text in contender.files.items():
-        machine.write(path, text)
+        machine.write(path, text, mode=0o755 if text.startswith("#!") else 0o644)
     machine.systemctl("daemon-reload")
     try:
         machine.systemctl("start", *contender.start)

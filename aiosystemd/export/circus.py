@@ -31,7 +31,8 @@ def export(d: Deployment, host: Host, source: str) -> Iterator[File]:
 def _socket(d: Deployment, instance: str) -> Iterator[tuple[str, Value]]:
     if d.listen.port is None:
         yield "path", Circus.text(instance_address(d, instance))
-        yield "umask", raw(f"{~int(d.listen.mode, 8) & 0o777:03o}")
+        # CircusSocket.load_from_config takes it for a decimal number (0.19).
+        yield "umask", raw(str(~int(d.listen.mode, 8) & 0o777))
         yield "replace", raw("True")
     else:
         host, _, port = tcp_address(d, int(instance)).rpartition(":")
@@ -52,7 +53,8 @@ def _watcher(d: Deployment, name: str) -> Iterator[tuple[str, Value, str | None]
         yield "uid", Circus.text(d.service.user), None
     if d.service.group:
         yield "gid", Circus.text(d.service.group), None
-    yield "rlimit_nofile", raw(str(d.service.open_files)), None
+    if "open_files" in d.service.model_fields_set:  # where circusd may not raise it that far, nothing starts
+        yield "rlimit_nofile", raw(str(d.service.open_files)), None
     yield "graceful_timeout", raw(f"{d.stop:g}"), f"Requests have {d.drain:g} s to end, clean-up the rest."
     yield "max_retry", raw("-1"), "As systemd does: a release that fails is tried again until it is mended."
     yield "stdout_stream.class", raw("StdoutStream"), None

@@ -35,7 +35,8 @@ def _run(d: Deployment, instance: str, source: str) -> Script:
     script.add(command(("cd", d.directory or "/")))
     for name, value in process_environment(d, instance).items():
         script.add(raw(f"export {assignment(name, value).spelling}"))
-    script.add(command(("ulimit", "-n", str(d.service.open_files))))
+    why = "As many as this may be raised to."
+    script.add(raw(f'ulimit -n {d.service.open_files} 2>/dev/null || ulimit -n "$(ulimit -Hn)"'), comment=why)
     groups = ":".join((user, group, *d.service.groups))
     script.add(command(("exec", "chpst", "-u", groups, *process_command(d, *own_address(d, instance)))))
     return script

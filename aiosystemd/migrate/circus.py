@@ -110,12 +110,18 @@ def _socket(draft: Draft, command: Setting, name: str, sockets: Mapping[str, Sec
         if each.name in {"path", "host"}:
             address = f"unix:{each.value}" if each.name == "path" else each.value
             roles.bind(draft, Setting(shown.at, shown.name, address))
-        elif each.name == "umask" and re.fullmatch("[0-7]{1,4}", each.value):
-            roles.socket_mode(draft, shown, f"{~int(each.value, 8) & 0o777:04o}")
+        elif each.name == "umask" and (number := roles.number(each.value)) is not None:
+            _umask(draft, shown, number)
         else:
             draft.replaced(shown, "systemd opens the sockets (listen)")
     if not section:
         draft.drop(Setting(command.at, f"$(circus.{name})"), "filled in by circusd: the number is $AIOSYSTEMD_INSTANCE")
+
+
+def _umask(draft: Draft, setting: Setting, number: int) -> None:
+    if f"{number:o}" != (setting.value.strip().lstrip("0") or "0"):
+        draft.warn(setting, f"Circus takes it for a decimal number, which is {number:03o} in octal")
+    roles.socket_mode(draft, setting, f"{~number & 0o777:04o}")
 
 
 def _value(settings: Mapping[str, Setting], name: str) -> str:

@@ -89,6 +89,13 @@ BUILD: Final = Suite(
     wheels=(),
     python="3.13",
 )
+ROADS: Final = Suite(
+    name="trixie",
+    # With the other process managers, and what the benchmarks compare with.
+    packages=(*TRIXIE.packages, "runit", "supervisor", "wrk"),
+    wheels=(*TRIXIE.wheels, "circus", "honcho"),
+    python="3.13",
+)
 SUITES: Final = {suite.name: suite for suite in (TRIXIE, BOOKWORM)}
 
 

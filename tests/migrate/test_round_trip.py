@@ -84,3 +84,15 @@ def test_programs_that_differ_stay_apart(tmp_path: Path) -> None:
     lines = (f"shop-{number}: python -m aiosystemd.runtime shop:app{number % 2}\n" for number in range(1, 4))
     (tmp_path / "Procfile").write_text("".join(lines))
     assert [each.name for each in importing("procfile", [tmp_path / "Procfile"])] == ["shop-1", "shop-2", "shop-3"]
+
+
+def test_umask_of_circus_is_a_decimal_number(tmp_path: Path) -> None:
+    # circus.sockets.CircusSocket.load_from_config, 0.19: what looks like 117 gives everyone but the group the right.
+    d, _ = load.validate(load.parse("shop.toml", 'name = "shop"\napp = "shop:app"\nservice.user = "shop"\n'))
+    tree = render(plan(d, Host(manager=Manager.CIRCUS), "shop.toml"))
+    text = next(file.content for path, file in tree.items() if path.suffix == ".ini").decode()
+    assert f"umask = {0o117}" in text
+    (tmp_path / "circus.ini").write_text(text.replace(f"umask = {0o117}", "umask = 022"))
+    (again,) = (each for each in importing("circus", [tmp_path / "circus.ini"]) if not each.left_out)
+    mistakes = {each.says for each in again.findings if each.outcome == "mistake"}
+    assert mistakes == {"Circus takes it for a decimal number, which is 026 in octal"}

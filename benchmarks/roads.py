@@ -1,0 +1,139 @@
+"""The same deployment on every road: each process manager and proxy that it can be generated for, restarted under load.
+
+What systemd's own sockets save shows beside what the others lose, or do not.
+"""
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Final
+
+from benchmarks.contenders import NGINX, Contender
+from benchmarks.deploys import Event
+from benchmarks.place import APP, DEBIANS_NGINX
+from tests.container.machine import Machine
+
+COUNT: Final = 4
+_TREE: Final = "/srv/tree"
+_UNITS: Final = "/etc/systemd/system"
+_NUMBERS: Final = range(1, COUNT + 1)
+_LOAD: Final = ("--clients", "16", "--pause", "0.005")
+_REQUESTS: Final = 10_000
+
+_TOML: Final = f"""
+name = "example"
+app = "my_app_module:my_web_app"
+directory = "{APP}"
+instances = {COUNT}
+service.user = "www-data"
+"""
+_TMPFILES: Final = "ExecStartPre=systemd-tmpfiles --create example.conf\n"
+_CIRCUSD: Final = (
+    "import sys; from circus.circusd import main; sys.argv = ['circusd', '/etc/circus/circusd.ini']; main()"
+)
+_CIRCUSCTL: Final = "import sys; from circus.circusctl import main; main()"
+
+
+def roads(machine: Machine) -> Iterator[tuple[Contender, Sequence[Event]]]:
+    """Yield each, and what is done to it under load."""
+    yield _systemd(machine), (_one_by_one(_systemctl), _all(_every_unit), _update(_rollout))
+    yield _supervisord(machine), (_one_by_one(_supervisorctl), _all(_supervisor_all))
+    yield _circus(machine), (_one_by_one(_circusctl), _all(_circus_all))
+    yield _runit(machine), (_one_by_one(_sv), _all(_sv_all))
+
+
+Act = Callable[[Machine, Contender], None]
+
+
+def _one_by_one(restart: Callable[[Machine, int], None]) -> Event:
+    def act(machine: Machine, _: Contender) -> None:
+        for number in _NUMBERS:
+            restart(machine, number)
+
+    return Event("restart, one after the other", act, _LOAD, _REQUESTS)
+
+
+def _all(act: Act) -> Event:
+    return Event("restart of all at once", act, _LOAD, _REQUESTS)
+
+
+def _update(act: Act) -> Event:
+    return Event("rollout", act, _LOAD, _REQUESTS)
+
+
+def generated(machine: Machine, toml: str, *options: str) -> Mapping[str, str]:
+    """Return the files that ``aiosystemd generate`` writes in the machine, and Debian's ``nginx.conf``."""
+    machine.write("/etc/aiosystemd/example.toml", toml)
+    machine.run("rm", "-rf", _TREE)
+    machine.run("aiosystemd", "generate", "example", "--output", _TREE, *options)
+    paths = machine.run("find", _TREE, "-type", "f").stdout.split()
+    return {path.removeprefix(_TREE): machine.read(path) for path in paths} | {NGINX: machine.read(DEBIANS_NGINX)}
+
+
+def _contender(name: str, files: Mapping[str, str], *app: str) -> Contender:
+    return Contender(name, COUNT, files, app, (*app, "nginx.service"), "nginx.service")
+
+
+def _systemd(machine: Machine) -> Contender:
+    files = generated(machine, _TOML)
+    app = tuple(f"example@{number}.service" for number in _NUMBERS)
+    return Contender("systemd", COUNT, files, app, ("example.target", "nginx.service"), "nginx.service")
+
+
+def _systemctl(machine: Machine, number: int) -> None:
+    machine.systemctl("restart", f"example@{number}.service")
+
+
+def _every_unit(machine: Machine, contender: Contender) -> None:
+    machine.systemctl("restart", *contender.app)
+
+
+def _rollout(machine: Machine, _: Contender) -> None:
+    machine.run("aiosystemd", "rollout", "example", "--pause", "0")
+
+
+def _supervisord(machine: Machine) -> Contender:
+    drop_in = {f"{_UNITS}/supervisor.service.d/directories.conf": f"[Service]\n{_TMPFILES}"}
+    files = {**generated(machine, _TOML, "--manager", "supervisord"), **drop_in}
+    return _contender("supervisord", files, "supervisor.service")
+
+
+def _supervisorctl(machine: Machine, number: int) -> None:
+    machine.run("supervisorctl", "restart", f"example:example-{number}")
+
+
+def _supervisor_all(machine: Machine, _: Contender) -> None:
+    machine.run("supervisorctl", "restart", "example:*")
+
+
+def _circus(machine: Machine) -> Contender:
+    unit = f"[Service]\n{_TMPFILES}ExecStart=/usr/bin/python3 -c {json.dumps(_CIRCUSD)}\n"
+    more = {
+        "/etc/circus/circusd.ini": "[circus]\ninclude_dir = /etc/circus/conf.d\n",
+        f"{_UNITS}/circus.service": unit,
+    }
+    return _contender("circus", {**generated(machine, _TOML, "--manager", "circus"), **more}, "circus.service")
+
+
+def _circusctl(machine: Machine, number: int) -> None:
+    machine.run("python3", "-c", _CIRCUSCTL, "restart", f"example-{number}", "--waiting")
+
+
+def _circus_all(machine: Machine, _: Contender) -> None:
+    machine.run("python3", "-c", _CIRCUSCTL, "restart", "--waiting")
+
+
+def _runit(machine: Machine) -> Contender:
+    names = [f"example-{number}" for number in _NUMBERS]
+    links = "".join(f"ExecStartPre=ln -sfn /etc/sv/{name} /run/services/{name}\n" for name in names)
+    unit = f"[Service]\nExecStartPre=mkdir -p /run/services\n{links}ExecStart=runsvdir /run/services\n"
+    # runsvdir(8): SIGHUP ends the services in order, SIGTERM leaves them.
+    files = {f"{_UNITS}/runit-example.service": f"{unit}KillSignal=SIGHUP\nTimeoutStopSec=60\n"}
+    return _contender("runit", {**generated(machine, _TOML, "--manager", "runit"), **files}, "runit-example.service")
+
+
+def _sv(machine: Machine, number: int) -> None:
+    machine.run("sv", "-w", "60", "restart", f"/run/services/example-{number}")
+
+
+def _sv_all(machine: Machine, _: Contender) -> None:
+    machine.run("sv", "-w", "60", "restart", *(f"/run/services/example-{number}" for number in _NUMBERS))
