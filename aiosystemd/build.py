@@ -35,12 +35,21 @@ class Build(NamedTuple):
 
 
 def build(name_or_file: str, host: Host) -> Build:
-    """Take a deployment file through every pure stage.
+    """Take a deployment file through every pure stage, for what works instance by instance.
 
     Raises ProblemsError with everything that is wrong with it.
     """
     file = find(name_or_file)
-    return build_source(file, read(file), host)
+    return with_instances(build_source(file, read(file), host))
+
+
+def with_instances(built: Build) -> Build:
+    """Return ``built``; raises ProblemsError where gunicorn's workers are in the place of instances."""
+    if built.deployment.server.kind == "gunicorn":
+        what = "gunicorn has one service and no instances: only check and generate are for it"
+        hint = 'aiosystemd generate --output /, and systemctl; or server.kind = "aiohttp"'
+        raise ProblemsError(built.source.problem(("server", "kind"), what, hint))
+    return built
 
 
 def build_source(file: Path, source: Source, host: Host) -> Build:

@@ -1,9 +1,9 @@
 """Deployment files → changed files under a root, all of them or none."""
 
 import shlex
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from aiosystemd import apply, scope
@@ -64,6 +64,15 @@ def _steps(each: Build, changes: tuple[Change, ...]) -> Iterator[Action]:
             continue
         if updated:
             yield Action(each.command("rollout"), "use the new units, instance by instance")
+        if each.deployment.server.kind == "gunicorn" and (again := _anew(name, changed)):
+            yield Action(("systemctl", *scope.current().option, "restart", *again), "use what has changed")
+
+
+def _anew(name: str, changed: Mapping[PurePosixPath, str]) -> list[str]:
+    """Return the units of gunicorn that have to be started anew: the socket only if it has changed itself."""
+    updated = {path.suffix for path, kind in changed.items() if kind == "update" and "nginx" not in path.parts}
+    units = [f"{name}.socket"] if ".socket" in updated else []
+    return [*units, f"{name}.service"] if updated & {".socket", ".service", ".py"} else units
 
 
 def _checked(each: Build, host: Host) -> Iterator[Problem]:

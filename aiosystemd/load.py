@@ -250,6 +250,8 @@ def _unknown_key(source: Source, path: KeyPath) -> Problem:
     table = f"[{_dotted(tuple(parents))}]" if parents else "the file"
     known = _fields(tuple(parents))
     homes = [name for name, fields in _tables() if key in fields]
+    above = [name for name in homes if table.startswith(f"{name[:-1]}.")]
+    homes = above or homes
     if homes:
         hint = f"it belongs in {' or '.join(homes)}"
     elif close := get_close_matches(str(key), known, n=1, cutoff=0.6):

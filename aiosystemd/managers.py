@@ -17,6 +17,9 @@ def manager_violations(d: Deployment, host: Host) -> Iterator[Violation]:
     """Yield what a deployment, as its file has it, asks of a manager in vain."""
     if host.manager is Manager.SYSTEMD:
         return
+    if d.server.kind == "gunicorn":
+        what = f"gunicorn is a manager of processes itself, and here for systemd, not for {host.manager}"
+        yield Violation((("server", "kind"),), what, "leave out --manager, or server.kind")
     yield from _identity(d, host)
     yield from _secrets(d, host.manager)
     yield from _sockets(d, host.manager)

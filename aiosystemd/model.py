@@ -90,6 +90,9 @@ class Service(Table):
 class Server(Table):
     """How the instances serve HTTP."""
 
+    kind: Literal["aiohttp", "gunicorn"] = "aiohttp"
+    """What serves the application: aiosystemd's own runtime, in instances; or gunicorn, with as many of aiohttp's
+    workers on one socket. What works instance by instance, such as ``apply`` and ``rollout``, is for the first."""
     loop: Literal["auto", "asyncio", "uvloop"] = "auto"
     """The event loop; ``auto`` takes uvloop when it is installed."""
     access_log: Literal["off", "text", "journal"] = "off"
@@ -176,6 +179,18 @@ class Tls(Table):
     """Whether plain HTTP is redirected; if not, both are served."""
 
 
+class Maintenance(Table):
+    """What clients see while the application is down, or is to be."""
+
+    page: ProxyPath
+    """An HTML file, complete in itself, shown in place of the proxy's own errors 502, 503 and 504, such as when no
+    instance answers. Errors that the application answers with stay its own."""
+    switch: ProxyPath
+    """While there is a file of this name, the page is the answer, with status 503, to all that is not a static file."""
+    retry_after: Annotated[int, Field(gt=0, le=604_800)] = 120
+    """Seconds after which clients are told to come again (``Retry-After``)."""
+
+
 class Proxy(Table):
     """The web server in front of the instances."""
 
@@ -192,11 +207,31 @@ class Proxy(Table):
     listen: Annotated[tuple[ListenAddress, ...], Field(min_length=1)] = ("80", "[::]:80")
     """Addresses to listen on."""
     default_server: bool = False
-    """Whether requests for names that no site claims come here too. Debian's own default site claims that as well."""
+    """Whether requests for names that no site claims come here too. Debian's own default site claims that as well.
+    If not, one that comes here all the same is answered 421, but for ``localhost`` from the machine itself."""
     tls: Tls | None = None
     """Serve HTTPS."""
     static: dict[Prefix, ProxyPath] = {}
     """Directories that the proxy serves itself, by path prefix: ``"/static/" = "/srv/example/static"``."""
+    static_age: Annotated[int, Field(ge=0, le=31_536_000)] = 0
+    """Seconds for which browsers use a static file without asking whether it has changed; 0: they ask each time."""
+    immutable: tuple[Prefix, ...] = ()
+    """Those prefixes of ``static`` whose files never change, as with a hash in each name: kept for a year."""
+    precompressed: bool = False
+    """Serve ``FILE.gz`` in place of a static ``FILE`` where it is there and the client takes it."""
+    gzip: bool = True
+    """Compress text of 1 KiB and more. Where a page has a secret and what an attacker chose (BREACH), turn it off."""
+    internal: dict[Prefix, ProxyPath] = {}
+    """Directories whose files are sent only when the application answers with ``X-Accel-Redirect: PREFIX/FILE``."""
+    maintenance: Maintenance | None = None
+    """A page for the time when the application is down."""
+    rate_limit: Annotated[int, Field(gt=0, le=100_000)] | None = None
+    """Requests per second from one client address; more are answered 429. Static files are not counted."""
+    rate_burst: Annotated[int, Field(ge=0, le=1_000_000)] = 20
+    """Requests that a client may make at once beyond ``rate_limit``."""
+    trusted: tuple[Network, ...] = ()
+    """Networks of proxies in front of this one, which are believed: the client's address in ``X-Forwarded-For`` and the
+    scheme in ``X-Forwarded-Proto``. One that joins a site repeats that site's."""
     body_size: Size | None = None
     """Largest request body the proxy accepts; by default ``server.body_limit``, else 1 MiB as aiohttp's own limit."""
     websockets: bool = True

@@ -66,6 +66,7 @@ def _real(directory: str) -> str:
 
 def _prefixes(d: Deployment) -> Iterator[_Claim]:
     keys: list[tuple[_KeyPath, str]] = [(("proxy", "static", path), path) for path in d.proxy.static]
+    keys += [(("proxy", "internal", path), path) for path in d.proxy.internal]
     keys += [(("proxy", "streams", i), path) for i, path in enumerate(d.proxy.streams)]
     if d.proxy.prefix:
         # What is below it is this deployment's own; a stream may even be all of it.
@@ -123,11 +124,11 @@ _INSTANCE = "an instance"
 
 def _sockets(index: int, d: Deployment) -> Iterator[tuple[str, _Socket]]:
     if d.listen.port is not None:
-        count = 1 if d.instances == "auto" else d.instances
-        for address in (normal_address(tcp_address(d, instance)) for instance in range(1, count + 1)):
+        count = 1 if d.instances == "auto" or d.server.kind == "gunicorn" else d.instances
+        for address in (normal_address(tcp_address(d, str(instance))) for instance in range(1, count + 1)):
             host, _, port = address.rpartition(":")
             concerns = (("listen", "port"), ("listen", "address"))
-            yield port, _Socket(index, host, _INSTANCE, tcp_address(d, int(port) - d.listen.port + 1), concerns)
+            yield port, _Socket(index, host, _INSTANCE, tcp_address(d, str(int(port) - d.listen.port + 1)), concerns)
     if d.proxy.kind == "nginx" and d.proxy.site is None:
         for address, key in _nginx_addresses(d).items():
             host, _, port = normal_address(address).rpartition(":")

@@ -103,7 +103,7 @@ def _started(d: Deployment, host: Host) -> Iterator[Action]:
     match host.manager:
         case Manager.SYSTEMD:
             yield Action(("systemctl", "daemon-reload"), "read the units")
-            yield Action(("systemctl", "enable", "--now", f"{d.name}.target"), "start, now and at boot")
+            yield Action(("systemctl", "enable", "--now", *_enabled(d)), "start, now and at boot")
         case Manager.SUPERVISORD:
             yield Action(("supervisorctl", "update"), "read the programs and start them")
         case Manager.CIRCUS:
@@ -112,14 +112,18 @@ def _started(d: Deployment, host: Host) -> Iterator[Action]:
             for name in process_names(d, host).values():
                 yield Action(("ln", "-s", str(runit.directory(name)), "/etc/service/"), "start, now and at boot")
         case Manager.PROCFILE:
-            file = procfile.path(d)
-            yield Action(("honcho", "--procfile", str(file), "start"), "start, in the foreground")
+            started = ("honcho", "--procfile", str(procfile.path(d)), "start")
+            yield Action(("runuser", "--user", d.service.user or "", "--", *started), "start, in the foreground")
+
+
+def _enabled(d: Deployment) -> tuple[str, ...]:
+    return (f"{d.name}.socket", f"{d.name}.service") if d.server.kind == "gunicorn" else (f"{d.name}.target",)
 
 
 def _of_user(d: Deployment, host: Host) -> Iterator[Action]:
     systemctl = ("systemctl", *host.scope.option)
     yield Action((*systemctl, "daemon-reload"), "read the units")
-    yield Action((*systemctl, "enable", "--now", f"{d.name}.target"), "start, now and with your systemd")
+    yield Action((*systemctl, "enable", "--now", *_enabled(d)), "start, now and with your systemd")
     if not host.scope.lingers:
         yield Action(("loginctl", "enable-linger"), "or it ends when you log out, and waits for you after a boot")
     if has_own_proxy(d, host.scope):

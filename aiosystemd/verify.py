@@ -12,6 +12,7 @@ from aiosystemd import apply, scope
 from aiosystemd.compare import compare
 from aiosystemd.errors import Location, Problem
 from aiosystemd.export import instance_names
+from aiosystemd.export.gunicorn import settings_path
 from aiosystemd.export.nginx import locations_path, server_around, site_path, standalone
 from aiosystemd.host import Host, Manager
 from aiosystemd.model import Deployment, Tls
@@ -62,6 +63,8 @@ def verify(deployment: Deployment, host: Host, source: str) -> Iterator[Verdict]
             yield from _systemd(scratch, deployment.python, host, root)
         else:
             yield _other_manager(host.manager, tree, root)
+        if deployment.server.kind == "gunicorn":
+            yield _gunicorn(deployment, host, root)
         if deployment.proxy.kind == "nginx":
             yield missing or _nginx(scratch, host, root)
 
@@ -132,15 +135,16 @@ def _systemd(d: Deployment, wanted: str, host: Host, root: Path) -> Iterator[Ver
         yield from (Verdict(name, note=note, ran=False) for name in names)
         return
     units = root / host.scope.units.relative_to("/")
-    instance = instance_names(d, host)[0]
-    # An instance need not exist as a file: the template beside it is found, and this directory comes before the host's.
+    # An instance need not exist as a file: the template beside it is found.
+    unit = d.name if d.server.kind == "gunicorn" else f"{d.name}@{instance_names(d, host)[0]}"
+    # This directory comes before the host's.
     done = _run(
         analyze,
         *host.scope.option,
         "verify",
         "--man=no",
         "--recursive-errors=no",
-        *(str(units / name) for name in (f"{d.name}@{instance}.service", f"{d.name}@{instance}.socket")),
+        *(str(units / name) for name in (f"{unit}.service", f"{unit}.socket")),
         *(str(unit) for unit in sorted(units.glob("*.target"))),
         **_READS,
     )
@@ -157,6 +161,16 @@ def _other_manager(manager: Manager, tree: Tree, root: Path) -> Verdict:
     scripts = [str(root / path.relative_to("/")) for path, file in tree.items() if file.mode & 0o111]
     said = [problem for each in scripts for problem in _complaints(_run("sh", "-n", each), root, _OF_A_SCRIPT)]
     return Verdict("sh -n", tuple(said))
+
+
+def _gunicorn(d: Deployment, host: Host, root: Path) -> Verdict:
+    """Return what the deployment's own gunicorn says of its settings."""
+    file = root / settings_path(d, host).relative_to("/")
+    # It imports an application as well, which is the deployment's own business: any other callable does.
+    done = _run(d.python, "-P", "-m", "gunicorn", "--check-config", "--config", str(file), "os:getcwd")
+    if done.returncode and ("No module named gunicorn" in done.stderr or "cannot be run" in done.stderr):
+        return Verdict("gunicorn --check-config", note=f"{d.python} has no gunicorn", ran=False)
+    return Verdict("gunicorn --check-config", tuple(_complaints(done, root, r"(?!)")) if done.returncode else ())
 
 
 def _complaints(done: subprocess.CompletedProcess[str], root: Path, pattern: str) -> Iterator[Problem]:
@@ -176,7 +190,7 @@ def _complaints(done: subprocess.CompletedProcess[str], root: Path, pattern: str
 
 
 def _exposure(d: Deployment, host: Host, analyze: str, units: Path) -> Verdict:
-    unit = f"{d.name}@.service"
+    unit = f"{d.name}.service" if d.server.kind == "gunicorn" else f"{d.name}@.service"
     done = _run(analyze, *host.scope.option, "security", "--offline=true", "--no-pager", str(units / unit), **_READS)
     match = re.search(r"exposure level for \S+: ([0-9.]+)", done.stdout)
     if match is None:

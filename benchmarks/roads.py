@@ -4,6 +4,7 @@ What systemd's own sockets save shows beside what the others lose, or do not.
 """
 
 import json
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 
@@ -39,6 +40,16 @@ def roads(machine: Machine) -> Iterator[tuple[Contender, Sequence[Event]]]:
     yield _supervisord(machine), (_one_by_one(_supervisorctl), _all(_supervisor_all))
     yield _circus(machine), (_one_by_one(_circusctl), _all(_circus_all))
     yield _runit(machine), (_one_by_one(_sv), _all(_sv_all))
+    yield _gunicorn(machine), (Event("reload", _hang_up, _LOAD, _REQUESTS), _all(_every_unit))
+
+
+def _gunicorn(machine: Machine) -> Contender:
+    return _contender("gunicorn", generated(machine, f'{_TOML}server.kind = "gunicorn"\n'), "example.service")
+
+
+def _hang_up(machine: Machine, contender: Contender) -> None:
+    machine.systemctl("reload", *contender.app)
+    time.sleep(3)  # it does not tell when it is done
 
 
 Act = Callable[[Machine, Contender], None]
@@ -119,7 +130,7 @@ def _circusctl(machine: Machine, number: int) -> None:
 
 
 def _circus_all(machine: Machine, _: Contender) -> None:
-    machine.run("python3", "-c", _CIRCUSCTL, "restart", "--waiting")
+    machine.run("python3", "-c", _CIRCUSCTL, "restart", "example-*", "--waiting", "--match=glob")
 
 
 def _runit(machine: Machine) -> Contender:

@@ -104,6 +104,7 @@ def of_two(first: str, second: str) -> list[str]:
             JOIN,
             "4:16: the path prefix /api/ of a is claimed by a.toml too",
         ),
+        ('proxy.internal = { "/api" = "/srv" }', JOIN, "4:16: the path prefix /api/ of a is claimed by a.toml too"),
         ('proxy.streams = ["/api/"]', JOIN, "4:16: the path prefix /api/ of a is claimed by a.toml too"),
         (
             'proxy.kind = "none"',

@@ -168,6 +168,20 @@ def test_limits_are_those_of_who_joins() -> None:
     assert "    proxy_read_timeout 7s;\n" in text
 
 
+def test_up_takes_files_from_where_the_application_is(tmp_path: Path) -> None:
+    file = tmp_path / "zoo.toml"
+    proxy = API.partition("[proxy]")[2].partition("site")[0]
+    maintenance = 'maintenance = { page = "/nowhere/zoo/down.html", switch = "/nowhere/zoo/switch" }\n'
+    internal = 'internal = { "/private/" = "/nowhere/zoo/private" }\n'
+    top = API.partition("[proxy]")[0]
+    file.write_text(f'{top}directory = "/nowhere/zoo"\n[proxy]{proxy}{maintenance}{internal}')
+    with place(build(str(file), Host()), Host(), 8080, "nginx") as here:
+        moved = here.deployment.proxy
+    assert moved.maintenance
+    assert (moved.maintenance.page, moved.maintenance.switch) == (f"{tmp_path}/down.html", f"{tmp_path}/switch")
+    assert moved.internal == {"/private/": f"{tmp_path}/private"}
+
+
 def test_up_shows_who_joins_a_site_alone(tmp_path: Path) -> None:
     file = tmp_path / "zoo.toml"
     file.write_text(API)

@@ -29,7 +29,7 @@ def refused(file: Path) -> Problem:
 def test_a_good_file_has_no_problems(file: Path) -> None:
     deployment, warnings = load.load(file)
     assert deployment.name
-    assert warnings == ()
+    assert all(each.what.startswith("gunicorn says that it is ready") for each in warnings)  # of each such file
 
 
 def test_what_is_not_written_is_the_default() -> None:

@@ -97,7 +97,7 @@ def test_users_systemd_and_another_manager_are_one_too_many() -> None:
         (Manager.SUPERVISORD, ["supervisorctl update"]),
         (Manager.CIRCUS, ["circusctl reloadconfig"]),
         (Manager.RUNIT, ["ln -s /etc/sv/shop-1 /etc/service/", "ln -s /etc/sv/shop-2 /etc/service/"]),
-        (Manager.PROCFILE, ["honcho --procfile /srv/shop/Procfile start"]),
+        (Manager.PROCFILE, ["runuser --user shop -- honcho --procfile /srv/shop/Procfile start"]),
     ],
 )
 def test_next_steps_are_the_managers_own(manager: Manager, steps: list[str]) -> None:

@@ -211,12 +211,15 @@ def _check_site(d: Deployment, read: tuple[server.Read, ...]) -> None:
     site = _blocks(read, "server")[-1].block or ()
     if d.proxy.server_names:
         assert [each.args for each in _blocks(site, "server_name")] == [d.proxy.server_names]
-    assert {each.args[0]: each.args[1] for each in _blocks(site, "add_header")} == d.proxy.headers
+    added = {each.args[0]: each.args[1] for each in _blocks(site, "add_header")}
+    assert {name: value for name, value in added.items() if not value.startswith("$aio_")} == d.proxy.headers
     if d.proxy.tls:
         assert [each.args for each in _blocks(site, "ssl_certificate")] == [(d.proxy.tls.certificate,)]
         assert [each.args for each in _blocks(site, "ssl_certificate_key")] == [(d.proxy.tls.key,)]
     aliases = {each.args[-1]: _blocks(each.block or (), "alias") for each in _blocks(site, "location")}
-    expected = {location(prefix): f"{path.rstrip('/')}/" for prefix, path in d.proxy.static.items()}
+    expected = {
+        location(prefix): f"{path.rstrip('/')}/" for prefix, path in {**d.proxy.static, **d.proxy.internal}.items()
+    }
     assert {prefix: found[0].args[0] for prefix, found in aliases.items() if found} == expected
     assert {location(prefix) for prefix in d.proxy.streams} <= set(aliases)
 

@@ -192,7 +192,9 @@ def test_locations_of_a_site_that_is_joined_are_checked() -> None:
 
 
 def test_a_mistake_in_locations_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("aiosystemd.export.nginx._pass", lambda _: directive("proxy_pass", "http://nobody.invalid"))
+    monkeypatch.setattr(
+        "aiosystemd.export.nginx.locations._pass", lambda _: directive("proxy_pass", "http://nobody.invalid")
+    )
     (problem,) = problems(JOINED)
     assert problem.at.file == "/etc/nginx/aiosystemd/web/shop.conf"
     assert "nobody.invalid" in problem.what

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from aiosystemd import scope
-from aiosystemd.build import Build, build_accepted, build_source
+from aiosystemd.build import Build, build_accepted, build_source, with_instances
 from aiosystemd.compare import Change, Kind, compare
 from aiosystemd.deploy.proposal import Proposal
 from aiosystemd.deploy.recover import find_release
@@ -44,7 +44,7 @@ def by_file(file: Path, host: Host, root: Path) -> Wanted:
 
 def by_text(file: Path, text: str, host: Host, root: Path) -> Wanted:
     """Return what the text of a deployment file describes; raises ProblemsError."""
-    built = build_source(file, parse(str(file), text), host)
+    built = with_instances(build_source(file, parse(str(file), text), host))
     d = built.deployment
     addresses = {name: instance_address(d, name) for name in instance_names(d, host)}
     return Wanted(built, text, addresses, find_release(d.directory, root))

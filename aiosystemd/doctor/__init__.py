@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
-from aiosystemd.build import build_source
+from aiosystemd.build import build_source, with_instances
 from aiosystemd.doctor import (
     addresses,
     attempt,
@@ -76,7 +76,7 @@ def examine(name_or_file: str, host: Host) -> Diagnosis:
     file = find(name_or_file)
     source = read(file)
     try:
-        subject = Subject(source, build_source(file, source, host), host)
+        subject = Subject(source, with_instances(build_source(file, source, host)), host)
     except ProblemsError as error:
         # What is meant is not known, so there is nothing to look for.
         return Diagnosis(str(file), tuple(map(_of_file, error.problems)))

@@ -67,7 +67,7 @@ def _wanted(s: Subject) -> Iterator[tuple[KeyPath, Endpoint, str]]:
                     yield (*key, index), endpoint(address), "nginx"
     if d.listen.port is not None:
         for name in instance_names(d, s.host):
-            yield ("listen", "port"), endpoint(tcp_address(d, int(name))), f"{d.name}@{name}."
+            yield ("listen", "port"), endpoint(tcp_address(d, name)), f"{d.name}@{name}."
 
 
 def _is_written(s: Subject, key: KeyPath) -> bool:

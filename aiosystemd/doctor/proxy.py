@@ -127,8 +127,10 @@ def _socket_directory(s: Subject, user: Identity) -> Iterator[Finding]:
 
 
 def _static(s: Subject, user: Identity) -> Iterator[Finding]:
-    for prefix, directory in s.deployment.proxy.static.items():
-        key = ("proxy", "static", prefix)
+    served = s.deployment.proxy
+    directories = {("proxy", "static", prefix): directory for prefix, directory in served.static.items()}
+    directories |= {("proxy", "internal", prefix): directory for prefix, directory in served.internal.items()}
+    for key, directory in directories.items():
         if not Path(directory).exists():
             what = f"{directory} does not exist: nginx would answer 404"
             yield s.error(key, what, command("mkdir", "--parents", directory))

@@ -24,7 +24,7 @@ def export(d: Deployment, host: Host, source: str) -> Iterator[File]:
         for key, value, comment in _watcher(d, name):
             file.add(f"watcher:{name}", key, value, comment=comment)
         for key, variable in process_environment(d, instance).items():
-            file.add(f"env:{name}", key, Circus.text(variable))
+            file.add(f"env:{name}", key, Circus.variable(variable))
     yield File(path(d), file)
 
 
@@ -35,7 +35,7 @@ def _socket(d: Deployment, instance: str) -> Iterator[tuple[str, Value]]:
         yield "umask", raw(str(~int(d.listen.mode, 8) & 0o777))
         yield "replace", raw("True")
     else:
-        host, _, port = tcp_address(d, int(instance)).rpartition(":")
+        host, _, port = tcp_address(d, instance).rpartition(":")
         yield "host", Circus.text(host.strip("[]"))
         yield "port", raw(port)
         if ":" in host:

@@ -53,7 +53,7 @@ def process_names(d: Deployment, host: Host) -> dict[str, str]:
 def own_address(d: Deployment, name: str) -> tuple[str, ...]:
     """Return the options by which an instance opens its socket itself."""
     if d.listen.port is not None:
-        address, _, port = tcp_address(d, int(name)).rpartition(":")
+        address, _, port = tcp_address(d, name).rpartition(":")
         return (f"--host={address.strip('[]')}", f"--port={port}")
     return (f"--path={instance_address(d, name)}", *own_mode(d))
 

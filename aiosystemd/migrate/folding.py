@@ -8,7 +8,7 @@ from typing import Final
 
 from aiosystemd.errors import Location, Problem, ProblemsError
 from aiosystemd.migrate.found import Draft, Setting, Text
-from aiosystemd.migrate.gunicorn import CPUS, SETTINGS
+from aiosystemd.migrate.gunicorn import CPUS, EITHER_LOOP, SETTINGS
 from aiosystemd.render.text import is_unicode
 
 _ARITHMETIC: Final[Mapping[type[ast.operator], Callable[[int, int], object]]] = {
@@ -17,6 +17,7 @@ _ARITHMETIC: Final[Mapping[type[ast.operator], Callable[[int, int], object]]] = 
 _LARGEST: Final = 1 << 32
 _LONGEST: Final = 10_000
 """Characters of a text, and items of a list, that are worked out."""
+_BOTH: Final = set(EITHER_LOOP.split(" or "))
 _CPUS: Final = ("cpu_count", "sched_getaffinity", "process_cpu_count")
 
 
@@ -134,6 +135,8 @@ class _Module:
                 return [self.fold(item) for item in items]
             case ast.BinOp(left=left, op=op, right=right):
                 return self.computed(left, op, right)
+            case ast.IfExp(body=one, orelse=other) if {_text(self.fold(one)), _text(self.fold(other))} == _BOTH:
+                return EITHER_LOOP
             case ast.JoinedStr() | ast.Call():
                 return self.filled(node)
             case _:

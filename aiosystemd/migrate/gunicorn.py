@@ -33,7 +33,14 @@ _OPTIONS: Final[Mapping[str, str]] = {
 """Options of gunicorn's command line that are not called as their setting is."""
 
 
+EITHER_LOOP: Final = "aiohttp.GunicornWebWorker or aiohttp.GunicornUVLoopWebWorker"
+"""A worker class that is chosen when the file runs, as by whether uvloop is installed."""
+
+
 def _worker_class(draft: Draft, setting: Setting) -> None:
+    if setting.value == EITHER_LOOP:
+        draft.replaced(setting, 'instances take the place of workers; server.loop = "auto" takes uvloop if it is there')
+        return
     says = "uvloop, as the worker class had it" if "UVLoop" in setting.value else "the worker class had no uvloop"
     loop = "uvloop" if "UVLoop" in setting.value else "asyncio"
     draft.change(setting, ("server", "loop"), loop, f"instances take the place of workers; {says}")

@@ -17,6 +17,7 @@ __all__ = ["Circus", "Ini", "Supervisord", "Unrepresentable", "Value", "raw"]
 
 _COMMENT: Final = re.compile(r"(?<=\s)(?=[;#])")
 _VARIABLE: Final = re.compile(r"(?<=\$)(?=\(circus)|(?<=\()(?=\(circus)|(?<=\$)(?=WID)", re.IGNORECASE)
+_OF_CIRCUSD: Final = re.compile(r"\$[A-Z]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +94,13 @@ class Circus:
         if spelling == '""':
             raise Unrepresentable(f"{_shown(spelling)} is what Circus takes for nothing")
         return Value(spelling)
+
+    @staticmethod
+    def variable(value: str) -> Value:
+        """Return the value of a variable of the environment, in which circusd fills in those of its own."""
+        if _OF_CIRCUSD.search(value):
+            raise Unrepresentable(f"{_shown(value)} has the name of a variable, which Circus would fill in")
+        return Circus.text(value)
 
     @staticmethod
     def command(words: Iterable[Word]) -> Value:

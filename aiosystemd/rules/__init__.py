@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from aiosystemd.model import Deployment
-from aiosystemd.rules import listening, proxy, sandbox, service, timing
+from aiosystemd.rules import gunicorn, listening, proxy, sandbox, service, timing
 from aiosystemd.rules.listening import SUN_PATH
 from aiosystemd.rules.proxy import location, normal_address
 from aiosystemd.rules.rule import RULES, Violation
@@ -14,6 +14,7 @@ __all__ = [
     "SUN_PATH",
     "Violation",
     "described",
+    "gunicorn",
     "listening",
     "location",
     "normal_address",

@@ -17,13 +17,15 @@ def location(prefix: str) -> str:
 
 @rule
 def _prefixes(d: Deployment) -> Iterator[Violation]:
-    """``proxy.static`` and ``proxy.streams`` name a prefix once, and static files are not the whole site."""
+    """``proxy.static``, ``.internal`` and ``.streams`` name a prefix once; static files are not the whole site."""
     static = [(("proxy", "static", prefix), location(prefix)) for prefix in d.proxy.static]
+    internal = [(("proxy", "internal", prefix), location(prefix)) for prefix in d.proxy.internal]
     streams = [(("proxy", "streams", i), location(prefix)) for i, prefix in enumerate(d.proxy.streams)]
-    yield from twice([*static, *streams], "the path prefix")
-    for key, prefix in static:
+    yield from twice([*static, *internal, *streams], "the path prefix")
+    for key, prefix in [*static, *internal]:
         if prefix == location(d.proxy.prefix or "/"):
-            yield Violation((key,), "every path would be a static file", 'use a prefix, as in "/static/"')
+            what = "a static file" if key[1] == "static" else "internal"
+            yield Violation((key,), f"every path would be {what}", 'use a prefix, as in "/static/"')
 
 
 @rule
@@ -49,11 +51,12 @@ def _joined_sites(d: Deployment) -> Iterator[Violation]:
 
 @rule
 def _joined_prefixes(d: Deployment) -> Iterator[Violation]:
-    """Below ``proxy.prefix`` are the prefixes of ``proxy.static`` and ``proxy.streams``, if it is set."""
+    """Below ``proxy.prefix`` are the prefixes of ``proxy.static``, ``.internal`` and ``.streams``, if it is set."""
     if d.proxy.prefix is None:
         return
     below = location(d.proxy.prefix)
     paths: list[tuple[KeyPath, str]] = [(("proxy", "static", path), path) for path in d.proxy.static]
+    paths += [(("proxy", "internal", path), path) for path in d.proxy.internal]
     paths += [(("proxy", "streams", i), path) for i, path in enumerate(d.proxy.streams)]
     for key, path in paths:
         if not location(path).startswith(below):
@@ -86,8 +89,31 @@ def _addresses_and_names(d: Deployment) -> Iterator[Violation]:
     for i, name in enumerate(proxy.server_names):
         if len(name) > HASHED_NAME:
             what = f"nginx takes server names of up to {HASHED_NAME} characters as it comes, and refuses this one"
-            hint = "set server_names_hash_bucket_size to 128 or more in nginx.conf"
+            hint = "set server_names_hash_bucket_size and map_hash_bucket_size to 128 or more in nginx.conf"
             yield Violation((("proxy", "server_names", i),), what, hint, "warning")
+
+
+@rule
+def _static_keys_need_static(d: Deployment) -> Iterator[Violation]:
+    """``proxy.immutable`` names prefixes of ``proxy.static``, which ``.precompressed`` and ``.static_age`` need too."""
+    prefixes = set(map(location, d.proxy.static))
+    for i, prefix in enumerate(d.proxy.immutable):
+        if location(prefix) not in prefixes:
+            yield Violation((("proxy", "immutable", i),), f"{prefix} is not in proxy.static", "add it there, too")
+    immutable = ((("proxy", "immutable", i), location(prefix)) for i, prefix in enumerate(d.proxy.immutable))
+    yield from twice(immutable, "the path prefix")
+    for key in ("precompressed", "static_age"):
+        if key in d.proxy.model_fields_set and not prefixes:
+            yield Violation(
+                (("proxy", key),), f"proxy.{key} is set, but proxy.static is empty", "set it, or remove this"
+            )
+
+
+@rule
+def _burst_needs_a_rate(d: Deployment) -> Iterator[Violation]:
+    """``proxy.rate_burst`` needs ``proxy.rate_limit``."""
+    if "rate_burst" in d.proxy.model_fields_set and d.proxy.rate_limit is None:
+        yield Violation((("proxy", "rate_burst"),), "proxy.rate_burst needs proxy.rate_limit", "set it, or remove this")
 
 
 @rule

@@ -44,7 +44,7 @@ def address(d: Deployment, name: str) -> str:
     """Return where an instance listens, as ``queues`` spells it; "" where that is unknown."""
     if d.listen.port is None:
         return f"{d.socket_directory}/{name}.sock"
-    return tcp_address(d, int(name), str(ip_address(d.listen.address))) if name.isdecimal() else ""
+    return tcp_address(d, name, str(ip_address(d.listen.address))) if name.isdecimal() else ""
 
 
 def releases(d: Deployment) -> Releases:

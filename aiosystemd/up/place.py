@@ -12,7 +12,7 @@ from aiosystemd.build import Build
 from aiosystemd.errors import Location, Problem, ProblemsError
 from aiosystemd.export import instance_names
 from aiosystemd.host import Host
-from aiosystemd.model import Deployment
+from aiosystemd.model import Deployment, Maintenance
 from aiosystemd.rules import SUN_PATH
 
 ADDRESS = "127.0.0.1"
@@ -109,10 +109,12 @@ def _move(d: Deployment, root: Path, here: _Here, port: int, *, proxied: bool) -
     if proxied:
         sockets: dict[str, object] = {"directory": str(root)} if d.listen.port is None else {"address": ADDRESS}
         static = {prefix: here.path(directory) for prefix, directory in d.proxy.static.items()}
+        internal = {prefix: here.path(directory) for prefix, directory in d.proxy.internal.items()}
+        files = {"static": static, "internal": internal, "maintenance": _maintenance(d, here)}
         listen = (f"{ADDRESS}:{port}",)
         # One that joins the site of another has a site of its own here.
         alone = {"site": None, "prefix": None, "default_server": True}
-        proxy: dict[str, object] = {"listen": listen, "tls": None, "static": static, **alone}
+        proxy: dict[str, object] = {"listen": listen, "tls": None, **files, **alone}
     else:
         sockets = {"port": port, "address": ADDRESS}
         proxy = {"kind": "none"}
@@ -124,6 +126,12 @@ def _move(d: Deployment, root: Path, here: _Here, port: int, *, proxied: bool) -
             "health": d.health_check,
         }
     )
+
+
+def _maintenance(d: Deployment, here: _Here) -> Maintenance | None:
+    if (found := d.proxy.maintenance) is None:
+        return None
+    return found.model_copy(update={"page": here.path(found.page), "switch": here.path(found.switch)})
 
 
 def _environment(d: Deployment, root: Path, here: _Here) -> Iterator[tuple[str, str]]:

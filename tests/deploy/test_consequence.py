@@ -42,6 +42,8 @@ class Row(NamedTuple):
 NOTHING, DAEMON_RELOAD, RELOAD, RESTART, SOCKETS, PROXY = Consequence
 TLS = {"certificate": "/a.pem", "key": "/k.pem"}
 TCP = {"listen.port": 8001}
+STATIC = {"proxy.static": {"/s/": "/srv"}}
+MAINTENANCE = {"page": "/page.html", "switch": "/switch"}
 USER = {"service.user": "shop"}
 
 ROWS = (
@@ -113,6 +115,18 @@ ROWS = (
     Row("proxy.tls.listen", (None, ["8443"]), NOTHING, proxy=True, beside={"proxy.tls": TLS}),
     Row("proxy.tls.redirect", (None, False), NOTHING, proxy=True, beside={"proxy.tls": TLS}),
     Row("proxy.static", (None, {"/s/": "/srv/a"}, {"/s/": "/srv/b"}), NOTHING, proxy=True),
+    Row("proxy.static_age", (None, 60), NOTHING, proxy=True, beside=STATIC),
+    Row("proxy.immutable", (None, ["/s/"]), NOTHING, proxy=True, beside=STATIC),
+    Row("proxy.precompressed", (None, True), NOTHING, proxy=True, beside=STATIC),
+    Row("proxy.gzip", (None, False), NOTHING, proxy=True),
+    Row("proxy.internal", (None, {"/i/": "/srv/a"}, {"/i/": "/srv/b"}), NOTHING, proxy=True),
+    Row("proxy.maintenance", (None, MAINTENANCE), NOTHING, proxy=True),
+    Row("proxy.maintenance.page", ("/b", "/c"), NOTHING, proxy=True, beside={"proxy.maintenance.switch": "/s"}),
+    Row("proxy.maintenance.switch", ("/b", "/c"), NOTHING, proxy=True, beside={"proxy.maintenance.page": "/p"}),
+    Row("proxy.maintenance.retry_after", (5, 6), NOTHING, proxy=True, beside={"proxy.maintenance": MAINTENANCE}),
+    Row("proxy.rate_limit", (None, 10, 20), NOTHING, proxy=True),
+    Row("proxy.rate_burst", (None, 10), NOTHING, proxy=True, beside={"proxy.rate_limit": 10}),
+    Row("proxy.trusted", (None, ["10.0.0.1"], ["localhost"]), NOTHING, proxy=True),
     Row("proxy.site", ("main", "other"), NOTHING, proxy=True, beside={"proxy.prefix": "/api/"}),
     Row("proxy.prefix", ("/api/", "/app/"), NOTHING, proxy=True, beside={"proxy.site": "main"}),
     Row("proxy.body_size", (None, "2M", "3M"), NOTHING, proxy=True),
@@ -190,8 +204,8 @@ def proposed(before: str, after: str, root: Path) -> Proposal:
 
 
 def test_every_key_has_a_row() -> None:
-    # The name is what makes it this deployment: with another one it is another one.
-    assert {row.key for row in ROWS} == set(keys(Deployment)) - {"name"}
+    # The name is what makes it this deployment: with another one it is another one. gunicorn is not for apply.
+    assert {row.key for row in ROWS} == set(keys(Deployment)) - {"name", "server.kind"}
 
 
 def test_the_keys_of_every_table_are_found() -> None:

@@ -180,6 +180,7 @@ def test_directories_that_nginx_may_not_enter(tmp_path: Path, monkeypatch: pytes
     _nginx(tmp_path, monkeypatch)
     toml = 'listen.mode = "0666"\n'
     toml += f'[proxy.static]\n"/a/" = "{tmp_path}/static"\n"/b/" = "{tmp_path}/none"\n"/c/" = "{tmp_path}"\n'
+    toml += f'[proxy.internal]\n"/d/" = "{tmp_path}/missing"\n'
     s = subject(tmp_path, toml)
     # The file may not say so: everybody could put something where tests have their directories.
     monkeypatch.setattr(Deployment, "socket_directory", property(lambda _: f"{tmp_path}/closed"))
@@ -191,6 +192,7 @@ def test_directories_that_nginx_may_not_enter(tmp_path: Path, monkeypatch: pytes
             f"chmod o+rx {tmp_path}/static",
         ),
         ("error", f"{tmp_path}/none does not exist: nginx would answer 404", f"mkdir --parents {tmp_path}/none"),
+        ("error", f"{tmp_path}/missing does not exist: nginx would answer 404", f"mkdir --parents {tmp_path}/missing"),
     ]
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from circus.config import get_config
 from circus.process import Process
+from circus.util import parse_env_dict
 from hypothesis import given
 from hypothesis import strategies as st
 from supervisor.options import ServerOptions, UnhosedConfigParser
@@ -92,10 +93,11 @@ def test_circus_starts_the_command_that_was_given(words: list[str]) -> None:
 
 @given(texts)
 def test_circus_passes_the_variables_that_were_given(text: str) -> None:
-    spelt = _spelt(Circus.text, text)
+    spelt = _spelt(Circus.variable, text)
     if spelt:
         watcher = _circus(("watcher:shop", "cmd", raw("a")), ("env:shop", "A", spelt), ("env:shop", "B", raw(PLAIN)))
-        assert {name: watcher["env"][name] for name in "AB"} == {"A": text, "B": PLAIN}
+        environment = parse_env_dict(watcher["env"])
+        assert {name: environment[name] for name in "AB"} == {"A": text, "B": PLAIN}
 
 
 @pytest.mark.parametrize(
@@ -113,6 +115,7 @@ def test_circus_passes_the_variables_that_were_given(text: str) -> None:
         (Circus.text, "$(circus.env.HOME)"),
         (Circus.text, "((circus.env.HOME))"),
         (Circus.text, '""'),
+        (Circus.variable, "$HOME"),
         (Circus.command, ["a\rb"]),
     ],
 )
