@@ -135,16 +135,18 @@ class _Module:
                 return [self.fold(item) for item in items]
             case ast.BinOp(left=left, op=op, right=right):
                 return self.computed(left, op, right)
-            case ast.IfExp(body=one, orelse=other) if {_text(self.fold(one)), _text(self.fold(other))} == _BOTH:
-                return EITHER_LOOP
-            case ast.JoinedStr() | ast.Call():
+            case ast.JoinedStr() | ast.Call() | ast.IfExp():
                 return self.filled(node)
             case _:
                 raise _Unknown
 
-    def filled(self, node: ast.JoinedStr | ast.Call) -> object:
+    def filled(self, node: ast.JoinedStr | ast.Call | ast.IfExp) -> object:
         if isinstance(node, ast.Call):
             return self.called(node)
+        if isinstance(node, ast.IfExp):
+            if {_text(self.fold(node.body)), _text(self.fold(node.orelse))} == _BOTH:
+                return EITHER_LOOP
+            raise _Unknown
         return _limited("".join(_text(self.part(part)) for part in node.values))
 
     def part(self, node: ast.expr) -> object:
