@@ -51,10 +51,12 @@ def _all_of(d: Deployment, prefix: str) -> Iterator[Directive]:
 
 def unset() -> Iterator[Directive]:
     """Yield the variables of headers that only some answers have, empty."""
+    why = "Headers of some answers: a location sets them, empty ones are not sent. An add_header there drops the others."
     for name, _ in _SWITCHED.values():
-        yield directive("set", raw(name), "")
-    # A request that is malformed is answered before any of them is set.
-    yield directive("uninitialized_variable_warn", raw("off"))
+        yield directive("set", raw(name), "", comment=why)
+        why = ""
+    why = "A request that is malformed is answered before any of them is set."
+    yield directive("uninitialized_variable_warn", raw("off"), comment=why)
 
 
 def settings(d: Deployment) -> Iterator[Directive]:
