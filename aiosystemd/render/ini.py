@@ -7,11 +7,12 @@ other value that would be is refused. Where a constructor takes parts, a ``str``
 
 import re
 import shlex
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Final, TypeAlias
 
-from aiosystemd.render.text import Unrepresentable, comment_lines, is_control, is_unicode, visible
+from aiosystemd.render.sections import Sections
+from aiosystemd.render.text import Unrepresentable, is_control, is_unicode, visible
 
 __all__ = ["Circus", "Ini", "Supervisord", "Unrepresentable", "Value", "raw"]
 
@@ -36,31 +37,12 @@ def raw(spelling: str) -> Value:
     return Value(spelling)
 
 
-@dataclass(slots=True)
-class Ini:
+class Ini(Sections):
     """A file: sections in the order of their first setting, settings in the order they were added."""
-
-    header: tuple[str, ...] = ()
-    _sections: dict[str, list[str]] = field(default_factory=dict)
 
     def add(self, section: str, name: str, value: Value, *, comment: str | None = None) -> None:
         """Append ``name = value`` to ``section``."""
-        lines = self._sections.setdefault(section, [])
-        lines.extend(comment_lines(comment) if comment else ())
-        lines.append(f"{name} = {value.spelling}")
-
-    def render(self) -> str:
-        """Return the file's text; the same calls give the same text."""
-        return "\n".join(self._lines()) + "\n"
-
-    def _lines(self) -> Iterator[str]:
-        for line in self.header:
-            yield from comment_lines(line)
-        for index, (section, lines) in enumerate(self._sections.items()):
-            if index or self.header:
-                yield ""
-            yield f"[{section}]"
-            yield from lines
+        self.append(section, f"{name} = {value.spelling}", comment)
 
 
 class Supervisord:

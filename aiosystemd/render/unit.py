@@ -19,12 +19,13 @@ Where a constructor takes parts, a ``str`` is literal and a ``Value`` is kept as
 
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final, TypeAlias
 
-from aiosystemd.render.text import Unrepresentable, comment_lines, is_control, is_unicode, visible
+from aiosystemd.render.sections import Sections
+from aiosystemd.render.text import Unrepresentable, is_control, is_unicode, visible
 
 __all__ = [
     "UnitFile",
@@ -70,12 +71,8 @@ Parts: TypeAlias = tuple[Part, ...]
 Word: TypeAlias = Part | Parts
 
 
-@dataclass(slots=True)
-class UnitFile:
+class UnitFile(Sections):
     """A unit file: sections in the order of their first directive, directives in the order they were added."""
-
-    header: tuple[str, ...] = ()
-    _sections: dict[str, list[str]] = field(default_factory=dict)
 
     def add(self, section: str, name: str, value: Value, *, comment: str | None = None) -> None:
         """Append ``name=value`` to ``section``; a name added twice is printed twice, as lists need.
@@ -87,22 +84,7 @@ class UnitFile:
         line = f"{name}={value.spelling}"
         if len(line.encode()) >= LINE_MAX:
             raise Unrepresentable(f"{name}= needs a line longer than systemd reads ({LINE_MAX} bytes)")
-        lines = self._sections.setdefault(section, [])
-        lines.extend(comment_lines(comment) if comment else ())
-        lines.append(line)
-
-    def render(self) -> str:
-        """Return the file's text; the same calls give the same text."""
-        return "\n".join(self._lines()) + "\n"
-
-    def _lines(self) -> Iterator[str]:
-        for line in self.header:
-            yield from comment_lines(line)
-        for index, (section, lines) in enumerate(self._sections.items()):
-            if index or self.header:
-                yield ""
-            yield f"[{section}]"
-            yield from lines
+        self.append(section, line, comment)
 
 
 def raw(spelling: str) -> Value:

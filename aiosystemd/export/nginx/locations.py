@@ -51,7 +51,7 @@ def _all_of(d: Deployment, prefix: str) -> Iterator[Directive]:
 
 def unset() -> Iterator[Directive]:
     """Yield the variables of headers that only some answers have, empty."""
-    why = "Headers of some answers: a location sets them, empty ones are not sent. An add_header there drops the others."
+    why = "Headers of some answers: a location sets them, empty ones are not sent. An add_header there drops the rest."
     for name, _ in _SWITCHED.values():
         yield directive("set", raw(name), "", comment=why)
         why = ""
