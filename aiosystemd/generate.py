@@ -1,7 +1,7 @@
 """Deployment files → changed files under a root, all of them or none."""
 
 import shlex
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from itertools import chain
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -53,26 +53,31 @@ def _applied(builds: tuple[Build, ...], compared: list[tuple[Change, ...]], root
 
 
 def _steps(each: Build, changes: tuple[Change, ...]) -> Iterator[Action]:
-    """Yield the plan's actions that the changes call for, with the rollout that changed units need in its place."""
-    name = each.deployment.name
+    """Yield the plan's actions that the changes call for, and then what has changed units used."""
     changed = {path: c.kind for path, c in zip(each.tree, changes, strict=True) if c.kind != "unchanged"}
-    updated = any(kind == "update" and path.name.startswith(f"{name}@") for path, kind in changed.items())
+    updated = [path for path, kind in changed.items() if kind == "update"]
     for action in each.plan.actions if changed else ():
         if action.file is None or action.file in changed:
             yield action
-        if "daemon-reload" not in action.argv:
-            continue
-        if updated:
-            yield Action(each.command("rollout"), "use the new units, instance by instance")
-        if each.deployment.server.kind == "gunicorn" and (again := _anew(name, changed)):
-            yield Action(("systemctl", *scope.current().option, "restart", *again), "use what has changed")
+        if "daemon-reload" in action.argv:
+            yield from _renewal(each, updated)
 
 
-def _anew(name: str, changed: Mapping[PurePosixPath, str]) -> list[str]:
-    """Return the units of gunicorn that have to be started anew: the socket only if it has changed itself."""
-    updated = {path.suffix for path, kind in changed.items() if kind == "update" and "nginx" not in path.parts}
-    units = [f"{name}.socket"] if ".socket" in updated else []
-    return [*units, f"{name}.service"] if updated & {".socket", ".service", ".py"} else units
+def _renewal(each: Build, updated: Iterable[PurePosixPath]) -> Iterator[Action]:
+    """Yield the restart or rollout that changed units need."""
+    name, systemctl = each.deployment.name, ("systemctl", *scope.current().option)
+    if each.deployment.server.kind == "gunicorn":
+        kinds = {path.suffix for path in updated if path.name.startswith(f"{name}.")}
+        units = [f"{name}.socket"] if ".socket" in kinds else []
+        if kinds & {".socket", ".service", ".py"}:
+            yield Action((*systemctl, "restart", *units, f"{name}.service"), "use what has changed")
+        return
+    kinds = {path.suffix for path in updated if path.name.startswith(f"{name}@")}
+    if ".socket" in kinds:
+        # systemd.socket(5): a socket's options are applied when it starts, and its service goes with it.
+        yield Action((*systemctl, "restart", f"{name}@*.socket"), "open the sockets anew, their services too")
+    elif ".service" in kinds:
+        yield Action(each.command("rollout"), "use the new unit, instance by instance")
 
 
 def _checked(each: Build, host: Host) -> Iterator[Problem]:

@@ -9,6 +9,8 @@ from hypothesis import given
 
 from aiosystemd import load
 from aiosystemd.build import build_source
+from aiosystemd.compare import Change
+from aiosystemd.generate import _steps
 from aiosystemd.host import Host
 from aiosystemd.migrate import importing
 from aiosystemd.plan import plan, render
@@ -95,6 +97,12 @@ def test_next_steps_start_the_socket_and_later_what_has_changed(tmp_path: Path) 
     steps = [action.describe() for action in built.plan.actions]
     assert "systemctl enable --now shop.socket shop.service" in steps
     assert not any("target" in step for step in steps)
+    for suffix, units in ((".socket", "shop.socket shop.service"), (".py", "shop.service")):
+        changes = tuple(
+            Change(Path(path), "update" if path.suffix == suffix else "unchanged", wanted)
+            for path, wanted in built.tree.items()
+        )
+        assert f"systemctl restart {units}" in [action.describe() for action in _steps(built, changes)]
 
 
 def test_other_managers_are_for_our_own_runtime(tmp_path: Path) -> None:
