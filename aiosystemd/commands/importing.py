@@ -52,6 +52,14 @@ def import_(  # noqa: PLR0913 (each is an option)
             help="The application, where the command of a program does not name it.",
         ),
     ] = None,
+    proxies: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--nginx",
+            metavar="CONF",
+            help="A configuration of the nginx in front: names, TLS, static files of the servers that pass to it.",
+        ),
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace files in the way; each is kept as a copy.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -60,11 +68,11 @@ def import_(  # noqa: PLR0913 (each is an option)
     The files are read, not run. The report tells what became of every setting - kept, changed, dropped - and mistakes
     of the original. What is no aiohttp application is named and left out. The old program is left as it is.
 
-    Example: aiosystemd import supervisord /etc/supervisor/conf.d/shop.conf -o shop.toml
+    Example: aiosystemd import supervisord /etc/supervisor/conf.d/shop.conf --nginx /etc/nginx/nginx.conf -o shop.toml
     """
     from aiosystemd import migrate  # noqa: PLC0415 (--help needs none of it)
 
-    found = migrate.importing(kind.value, files, apps or ())
+    found = migrate.importing(kind.value, files, apps or (), proxies or ())
     changes = migrate.write(found, output, force=force)
     if as_json:
         print_json(

@@ -11,7 +11,7 @@ from pydantic import TypeAdapter
 from aiosystemd import apply, load, values
 from aiosystemd.compare import Change, compare
 from aiosystemd.errors import Location, Problem, ProblemsError
-from aiosystemd.migrate import circus, document, folding, gunicorn, numbered, procfile, supervisord, unit
+from aiosystemd.migrate import circus, document, folding, gunicorn, nginx, numbered, procfile, supervisord, unit
 from aiosystemd.migrate.found import Draft, Finding, Given, Text
 from aiosystemd.migrate.roles import fits
 from aiosystemd.migrate.target import OPTION
@@ -65,15 +65,18 @@ def _finding(each: Finding) -> dict[str, object]:
     }
 
 
-def importing(kind: Format, files: Iterable[Path], apps: Iterable[str] = ()) -> tuple[Imported, ...]:
+def importing(
+    kind: Format, files: Iterable[Path], apps: Iterable[str] = (), proxies: Iterable[Path] = ()
+) -> tuple[Imported, ...]:
     """Read ``files``, and those that they include, and return what each program in them becomes.
 
-    ``apps`` are applications that commands do not name, as MODULE:ATTRIBUTE or PROGRAM=MODULE:ATTRIBUTE.
+    ``apps`` are applications that commands do not name, as MODULE:ATTRIBUTE or PROGRAM=MODULE:ATTRIBUTE; ``proxies``
+    are configurations of the nginx in front of them.
     Raises ProblemsError for what cannot be read.
     """
     named = _named(apps)
     texts = [_text(file) for file in dict.fromkeys(files)]
-    return tuple(imported(kind, texts, _included, named))
+    return tuple(imported(kind, texts, _included, named, [_text(file) for file in dict.fromkeys(proxies)]))
 
 
 def imported(
@@ -81,8 +84,11 @@ def imported(
     texts: Iterable[Text],
     included: Callable[[Text, Callable[[Text], list[str]]], list[Text]] = lambda *_: [],
     apps: Mapping[str, str] | None = None,
+    proxies: Iterable[Text] = (),
 ) -> Iterator[Imported]:
     """Yield what each program of ``texts`` becomes; ``included`` reads the files that one of them includes.
+
+    ``proxies`` are configurations of the nginx in front.
 
     Raises ProblemsError for what cannot be read.
     """
@@ -94,9 +100,13 @@ def imported(
     _each_named_once(drafts, given)
     taken: set[str] = set()
     for draft in drafts:
-        warnings = document.settle(draft, taken)
+        if not draft.left_out:
+            taken.add(document.name(draft, taken))
+    if proxies := tuple(proxies):
+        drafts += nginx.apply(proxies, drafts, lambda pattern: included(proxies[0], lambda _: [pattern]))
+    for draft in drafts:
+        warnings = document.settle(draft)
         name = "" if draft.left_out else str(draft.values["name",])
-        taken.add(name)
         written = "" if draft.left_out else document.text(draft)
         yield Imported(draft.program, draft.at, name, draft.left_out, written, draft.told(), warnings)
 

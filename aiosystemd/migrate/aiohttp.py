@@ -30,6 +30,8 @@ def web(draft: Draft, setting: Setting, words: list[str]) -> None:
             target(draft, Setting(setting.at, "aiohttp.web", word), word, attribute="")
         else:  # aiohttp hands on whatever it does not know, wherever it stands
             arguments.append(word)
+    if not any(each.startswith(("localhost:", "unix:")) for each in draft.bound):
+        draft.bound.append("localhost:8080")  # its default
     _finish(draft, setting, arguments, app=app)
 
 

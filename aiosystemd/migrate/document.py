@@ -20,14 +20,13 @@ _HIDDEN: Final = {"home": ("/home/", "/root/"), "shared_tmp": ("/tmp/", "/var/tm
 _NAMELESS: Final = "app"
 
 
-def settle(draft: Draft, taken: Iterable[str]) -> tuple[Problem, ...]:
-    """Let ``draft`` hold only what ``check`` finds right, under a name that is not ``taken``, and return its warnings.
+def settle(draft: Draft) -> tuple[Problem, ...]:
+    """Let ``draft``, which has a name, hold only what ``check`` finds right, and return its warnings.
 
     What does not fit is taken out, with the reason; without an application nothing is left of it.
     """
     if draft.left_out:
         return ()
-    _name(draft, frozenset(taken))
     _show(draft)
     while not draft.left_out:
         source = None
@@ -39,17 +38,17 @@ def settle(draft: Draft, taken: Iterable[str]) -> tuple[Problem, ...]:
     return ()
 
 
-def _name(draft: Draft, taken: frozenset[str]) -> None:
-    """Give the deployment a name that systemd, the machine and the other ones leave free."""
+def name(draft: Draft, taken: Iterable[str]) -> str:
+    """Give the deployment a name that systemd, the machine and ``taken`` leave free, and return it."""
     app = str(draft.values.get(("app",), _NAMELESS))
     wanted = draft.name or app.partition(":")[0].partition(".")[0]
     name = re.sub(r"[^a-z0-9_-]+", "-", wanted.lower()).strip("-_")[:24]
     name = name if name[:1].isalpha() else f"{_NAMELESS}-{name}".rstrip("-")
     name = f"{name}-site" if name in NAMES or name.startswith("systemd-") else name
     free = next(each for each in _numbered(name) if each not in taken)
-    sources = draft.sources.get(("name",)) or draft.sources.get(("app",), [])
+    draft.sources[("name",)] = draft.sources.get(("name",)) or draft.sources.get(("app",), [])
     draft.values[("name",)] = free
-    draft.sources[("name",)] = sources
+    return free
 
 
 def _numbered(name: str) -> Iterator[str]:

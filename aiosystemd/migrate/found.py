@@ -93,6 +93,8 @@ class Draft:
     findings: list[Finding] = field(default_factory=list)
     left_out: str = ""
     """Why it is no deployment; empty for one that is."""
+    bound: list[str] = field(default_factory=list)
+    """Where the old program listened, as it was written."""
     stopped: tuple[Setting, float] | None = None
     """What says after how many seconds the old program was killed."""
     drained: tuple[Setting, float] | None = None

@@ -260,6 +260,8 @@ def serve(draft: Draft, settings: Iterable[Setting], *, unread: str = "") -> Non
     named = [each for each in settings if each.name == "worker_class"]
     if not any(_meant(each) for each in settings) and not (named and named[-1].value.startswith("aiohttp.")):
         draft.leave(_other_worker(named, unread))
+    if not any(each.name == "bind" for each in settings):
+        draft.bound.append("127.0.0.1:8000")  # its default
     if ("app",) not in draft.values:
         take_named(draft)
     if ("app",) not in draft.values:

@@ -29,6 +29,7 @@ def _one(base: str, drafts: list[Draft]) -> Draft:
     first.name = base
     for each in drafts[1:]:
         first.findings += each.findings
+        first.bound += each.bound
     program = first.program.rpartition("-")[0]
     count = Setting(first.at, f"{program}-1 to -{len(drafts)}")
     first.program = program

@@ -230,6 +230,7 @@ def bind(draft: Draft, setting: Setting) -> None:
 
 
 def _address(draft: Draft, setting: Setting, address: str) -> None:
+    draft.bound.append(address)
     path = address.removeprefix("unix:").removeprefix("//") if address.startswith(("unix:", "/")) else ""
     if path.startswith(tuple(f"{each}/" for each in _OPEN)):
         draft.warn(setting, f"{path} is in a directory that everyone may write: anyone could take the socket's place")

@@ -18,17 +18,18 @@ from aiosystemd.migrate import Format, Imported, importing
 CASES = sorted((Path(__file__).parent / "cases").glob("*.txt"))
 
 
-def _unpack(case: Path, directory: Path) -> tuple[Format, list[Path], list[str]]:
-    """Write the files of a case, and return what its command names: format, files, applications."""
+def _unpack(case: Path, directory: Path) -> tuple[Format, list[Path], list[str], list[Path]]:
+    """Write the files of a case, and return what its command names: format, files, applications, nginx's files."""
     command, *parts = re.split(r"(?m)^==> (.+) <==\n", case.read_text())
     for path, text in zip(parts[::2], parts[1::2], strict=True):
         file = directory / path
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text)
-    words, _, apps = command.partition("--app ")
+    words, _, proxies = command.partition("--nginx ")
+    words, _, apps = words.partition("--app ")
     _, kind, *files = words.split()
     (known,) = (each for each in get_args(Format) if each == kind)
-    return known, [Path(file) for file in files], apps.split()
+    return known, [Path(file) for file in files], apps.split(), [Path(file) for file in proxies.split()]
 
 
 def _report(found: tuple[Imported, ...]) -> Iterator[str]:
@@ -49,10 +50,10 @@ def _report(found: tuple[Imported, ...]) -> Iterator[str]:
 def test_the_report_and_the_files_are_the_reviewed_ones(
     case: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
-    kind, files, apps = _unpack(case, tmp_path)
+    command = _unpack(case, tmp_path)
     monkeypatch.chdir(tmp_path)
     try:
-        found = importing(kind, files, apps)
+        found = importing(*command)
         written = "\n".join(_report(found)) + "\n"
         for each in found:
             if each.name:

@@ -43,7 +43,7 @@ def _blocks(page: str, language: str) -> list[str]:
 def test_the_page_shows_what_the_commands_do(tmp_path: Path, request: pytest.FixtureRequest) -> None:
     page = PAGE.read_text()
     (tmp_path / "supervisord.conf").write_text(_blocks(page, "ini")[0])
-    first, named, check = re.findall(r"(?m)^    \$ aiosystemd (.*)$", page)
+    first, named, proxied, check = re.findall(r"(?m)^    \$ aiosystemd (.*)$", page)
     done = Run(tmp_path, *first.split())
     assert (done.status, done.err) == (0, "")
     written = (tmp_path / "aiosystemd.toml").read_text()
@@ -51,9 +51,13 @@ def test_the_page_shows_what_the_commands_do(tmp_path: Path, request: pytest.Fix
         for language, text in (("toml", written), ("text", done.out)):
             page = page.replace(f"```{language}\n{_blocks(page, language)[0]}```", f"```{language}\n{text}```")
         PAGE.write_text(page)
-    assert _blocks(page, "toml") == [written]
+    assert _blocks(page, "toml")[0] == written
     assert _blocks(page, "text") == [done.out]
     assert Run(tmp_path, *named.split()).status == 1  # celery takes no application
+    (tmp_path / "site.conf").write_text(_blocks(page, "nginx")[0])
+    assert Run(tmp_path, *proxied.split()).status == 0
+    with_proxy = (tmp_path / "aiosystemd.toml").read_text()
+    assert with_proxy == f"{written}\n{_blocks(page, 'toml')[1]}"
     (tmp_path / "aiosystemd.toml").rename(tmp_path / "shop.toml")
     assert Run(tmp_path, *check.split()).status == 0
 
@@ -134,6 +138,23 @@ def test_an_include_that_cannot_be_read_is_a_problem(tmp_path: Path) -> None:
     (tmp_path / "more.ini").write_text("no section\n")
     done = Run(tmp_path, "import", "supervisord", "s.conf")
     assert (done.status, done.err.partition(": ")[0]) == (1, "more.ini:1:1")
+
+
+def test_an_nginx_that_is_not_in_front_is_left_out(tmp_path: Path) -> None:
+    (tmp_path / "s.conf").write_text(ONE)
+    (tmp_path / "nginx.conf").write_text("server { location / { proxy_pass http://127.0.0.1:9999; } }\n")
+    done = Run(tmp_path, "import", "supervisord", "s.conf", "--nginx", "nginx.conf")
+    assert done.status == 0
+    assert (
+        "nginx is left out: no server passes requests to these applications\n  left out  nginx.conf:1 server"
+        in done.out
+    )
+    (tmp_path / "nginx.conf").write_text("server {\n")
+    wrong = Run(tmp_path, "import", "supervisord", "s.conf", "--nginx", "nginx.conf")
+    assert (wrong.status, wrong.out) == (1, "")
+    assert wrong.err.startswith('nginx.conf:1:1: the block does not end (it lacks a "}")\n')
+    missing = Run(tmp_path, "import", "supervisord", "s.conf", "--nginx", "gone.conf")
+    assert (missing.status, missing.err) == (1, "gone.conf: no such file\n")
 
 
 def test_unknown_formats_are_refused(tmp_path: Path) -> None:

@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 
 from aiosystemd.errors import ProblemsError
 from aiosystemd.load import parse, validate
-from aiosystemd.migrate import Format, imported, ini, unit
+from aiosystemd.migrate import Format, imported, ini, nginx_syntax, unit
 from aiosystemd.migrate.circus import _SETTINGS as CIRCUS
 from aiosystemd.migrate.found import Text
 from aiosystemd.migrate.gunicorn import _OPTIONS, SETTINGS
+from aiosystemd.migrate.nginx_directives import ROLES
 from aiosystemd.migrate.supervisord import _SETTINGS as SUPERVISORD
 from aiosystemd.migrate.unit import _SERVICE, _SOCKET
 from tests.render.hostile import texts
@@ -107,13 +108,27 @@ STATEMENTS = st.tuples(
 CONFIGURATIONS = st.lists(
     STATEMENTS | st.sampled_from(("import os", "from x import *", '"""d"""', "pass")), max_size=8
 ).map(lambda lines: "\n".join(("wsgi_app = 'web:app'", "worker_class = 'aiohttp.GunicornWebWorker'", *lines)))
+NGINX_VALUES = st.sampled_from(
+    "on off 80 [::]:443 1m 4G /srv/x/ /srv/x $x https://$host http://web http://unix:/run/x.sock:/y http://[::1]:8000 "
+    "Upgrade all 10.0.0.0/8 '' \"a;b\" web.example ~x _ ssl default_server".split()
+)
+DIRECTIVES = st.tuples(
+    st.sampled_from((*ROLES, "include", "unknown")), st.lists(NGINX_VALUES, max_size=3).map(" ".join)
+).map("{0[0]} {0[1]};".format)
+LOCATIONS = st.tuples(
+    st.sampled_from("location|location = |location ~ |if (x) |location ^~ |location @w ".split("|")),
+    st.sampled_from(("/", "/ws", "/static/", "/api/x")),
+    st.lists(DIRECTIVES, max_size=4).map("\n".join),
+).map("{0[0]} {0[1]} {{\n{0[2]}\n}}".format)
+SERVERS = st.lists(DIRECTIVES | LOCATIONS, max_size=6).map("\n".join).map("server {{\n{}\n}}\n".format)
+UPSTREAM = "upstream web { server 127.0.0.1:8000; keepalive 4; }\nserver {\nlocation / { proxy_pass http://web; }\n"
 INI = st.lists(st.sampled_from("[a]|[b x]|a=1|a:2|B|A|=|;|#|\n| \n|\t|  |x|%(y)s|é|\x0c".split("|")), max_size=24)
 
 
-def _reported(kind: Format, texts: Iterable[Text]) -> set[tuple[str, int]] | None:
+def _reported(kind: Format, texts: Iterable[Text], proxies: Iterable[Text] = ()) -> set[tuple[str, int]] | None:
     """Import ``texts``, check what holds of every result, and return the places that are in the report, or None."""
     try:
-        found = list(imported(kind, texts))
+        found = list(imported(kind, texts, proxies=proxies))
     except ProblemsError:
         return None
     names = [each.name for each in found if each.name]
@@ -217,6 +232,14 @@ def test_no_statement_of_a_configuration_is_silently_dropped(text: str) -> None:
         quiet = (ast.Pass, ast.Expr)
         statements = {("gunicorn.conf.py", each.lineno) for each in ast.parse(text).body if not isinstance(each, quiet)}
         assert places >= statements
+
+
+@given(st.lists(DIRECTIVES | LOCATIONS, max_size=6).map("\n".join), st.lists(SERVERS, max_size=2).map("".join))
+def test_no_directive_of_nginx_is_silently_dropped(inside: str, others: str) -> None:
+    text = Text("nginx.conf", f"{UPSTREAM}{inside}\n}}\n{others}")
+    places = _reported("procfile", [Text("Procfile", "web: gunicorn a:b -k aiohttp.GunicornWebWorker")], [text])
+    assert places is not None
+    assert places >= {(each.at.file, each.at.line) for each in nginx_syntax.walk(nginx_syntax.read(text))}
 
 
 @pytest.mark.parametrize("kind", ["supervisord", "gunicorn", "procfile", "unit", "circus"])

@@ -1,4 +1,4 @@
-"""What was exported for another manager and is imported again gives the same units."""
+"""What was exported for another manager and is imported again gives the same units, and a site."""
 
 import tempfile
 from pathlib import Path
@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from aiosystemd import load
 from aiosystemd.host import Host, Manager
-from aiosystemd.migrate import Imported, importing
+from aiosystemd.migrate import Imported, imported, importing
+from aiosystemd.migrate.found import Text
 from aiosystemd.model import Deployment
 from aiosystemd.plan import plan, render
 from aiosystemd.render.text import Unrepresentable
@@ -96,3 +97,20 @@ def test_umask_of_circus_is_a_decimal_number(tmp_path: Path) -> None:
     (again,) = (each for each in importing("circus", [tmp_path / "circus.ini"]) if not each.left_out)
     mistakes = {each.says for each in again.findings if each.outcome == "mistake"}
     assert mistakes == {"Circus takes it for a decimal number, which is 026 in octal"}
+
+
+@pytest.mark.parametrize("name", ["nginx", "tls", "tls-without-redirect", "tcp"])
+def test_a_site_that_was_generated_is_read_again(name: str) -> None:
+    golden = Path(__file__).parents[1] / "golden"
+    before = load.load(golden / f"{name}.toml")[0]
+    (site,) = (golden / name / "etc/nginx/conf.d").glob("*.conf")
+    address = f"unix:{before.socket_directory}/1.sock" if before.listen.port is None else f":{before.listen.port}"
+    command = f"web: gunicorn {before.app} -k aiohttp.GunicornWebWorker -b {address}"
+    found, *_ = imported("procfile", [Text("Procfile", command)], proxies=[Text("site.conf", site.read_text())])
+    after = load.validate(load.parse("FILE", found.text))[0]
+    for key in ("server_names", "listen", "default_server", "tls", "connections", "keepalive"):
+        assert getattr(after.proxy, key) == getattr(before.proxy, key), key
+    for old, new in ((before.proxy.static, after.proxy.static), (before.proxy.internal, after.proxy.internal)):
+        assert new == {f"{path.rstrip('/')}/": directory for path, directory in old.items()}
+    assert set(after.proxy.trusted) >= set(before.proxy.trusted) - {"localhost"}
+    assert (after.body_size, after.timeouts.request) == (before.body_size, before.timeouts.request)

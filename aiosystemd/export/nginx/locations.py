@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import PurePosixPath
 from typing import Final
 
-from aiosystemd.export.nginx.upstream import rate_zone, seconds, variable
+from aiosystemd.export.nginx.upstream import CONNECTION, PORT, rate_zone, seconds, variable
 from aiosystemd.model import Deployment, Maintenance
 from aiosystemd.render.nginx import Directive, block, directive, raw
 from aiosystemd.rules import location
@@ -205,11 +205,11 @@ def _to_the_instances(d: Deployment) -> Iterator[Directive]:
 
 
 def _request_headers(d: Deployment) -> Iterator[Directive]:
-    host = raw(f"$host{variable(d, 'port')}")
+    host = raw(f"$host{PORT}")
     # Each header that a client could have sent itself is set anew: what arrives is what nginx saw.
     headers = {
         "Host": host,
-        "Connection": raw(variable(d, "connection")) if d.proxy.websockets else "",
+        "Connection": raw(CONNECTION) if d.proxy.websockets else "",
         **({"Upgrade": raw("$http_upgrade")} if d.proxy.websockets else {}),
         "X-Forwarded-For": raw("$remote_addr"),
         "X-Forwarded-Proto": raw(variable(d, "scheme") if d.proxy.trusted else "$scheme"),

@@ -11,6 +11,12 @@ from aiosystemd.render.nginx import Directive, Value, block, directive, entry, r
 LOCAL: Final = ("localhost", "127.0.0.1", "[::1]")
 """What a machine calls itself."""
 
+CONNECTION: Final = "$aio_connection"
+PORT: Final = "$aio_port"
+_FAR: Final = "$aio_far"
+"""Variables that are the same in each site, where nginx takes the last definition: with some of its own for each, a
+dozen sites would fill the hash of variables (``variables_hash_max_size``, 1024 by default), and nginx would warn."""
+
 _WORDS: Final = frozenset(("default", "hostnames", "include", "volatile"))
 """Parameters of a map; a value of that name is written with a backslash (ngx_http_map_module)."""
 
@@ -25,7 +31,7 @@ _NETWORKS: Final = {
 def around(d: Deployment, host: Host, also: tuple[str, ...]) -> Iterator[Directive]:
     """Yield what ``d`` needs in the context ``http``; ``also`` are more addresses of its instances."""
     yield from _connection(d)
-    yield _port(d)
+    yield _port()
     yield from _scheme(d)
     if d.proxy.site is None and not d.proxy.default_server:
         yield from _strangers(d)
@@ -69,17 +75,17 @@ def _connection(d: Deployment) -> Iterator[Directive]:
         yield block(
             "map",
             raw("$http_upgrade"),
-            raw(variable(d, "connection")),
+            raw(CONNECTION),
             body=(entry(raw("default"), "upgrade"), entry("", "")),
             comment="An upgrade is passed on; any other request leaves the connection open for the next one.",
         )
 
 
-def _port(d: Deployment) -> Directive:
+def _port() -> Directive:
     return block(
         "map",
         raw("$http_host"),
-        raw(variable(d, "port")),
+        raw(PORT),
         body=(entry(raw("default"), ""), entry(raw('"~(:[0-9]+)$"'), raw("$1"))),
         comment="The port that the client asked for, which $host leaves out.",
     )
@@ -103,7 +109,7 @@ def _scheme(d: Deployment) -> Iterator[Directive]:
 
 def _strangers(d: Deployment) -> Iterator[Directive]:
     """Yield a variable that is 1 for a request for somebody else, and one that is 1 if it is from elsewhere."""
-    far, stranger = raw(variable(d, "far")), raw(variable(d, "stranger"))
+    far, stranger = raw(variable(d, "far") if d.proxy.trusted else _FAR), raw(variable(d, "stranger"))
     here = (entry(raw(address), "0") for address in ("127.0.0.1", "::1", "unix:"))
     # Not every nginx has the module that knows the first one.
     peer = raw("$realip_remote_addr" if d.proxy.trusted else "$remote_addr")
