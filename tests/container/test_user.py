@@ -35,7 +35,7 @@ directory = "/srv/own"
 timeouts = {{ request = 10, watchdog = 3 }}
 sandbox.network = "none"
 service.credentials = {{ key = "{HOME}/key" }}
-proxy = {{ listen = ["{PORT}"], keepalive = 1 }}
+proxy = {{ listen = ["{PORT}"], server_names = ["own.test"], keepalive = 1 }}
 """
 IN_A_DIRECTORY_OF_ROOTS: Final = """
 name = "third"
