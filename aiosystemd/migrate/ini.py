@@ -126,6 +126,17 @@ class _Circus(_Reader):
     def name(self, name: str) -> str:
         return name
 
+    def more(self, value: str) -> None:
+        """Continue what counts of the last name, which is the first setting of it: a second one is passed over."""
+        here = self.sections[-1]
+        same = (each.settings for each in self.sections if each.name == here.name)
+        name = here.settings[-1].name
+        for settings in same:
+            for index, each in enumerate(settings):
+                if each.name == name:
+                    settings[index] = Setting(each.at, name, f"{each.value}\n{value}")
+                    return
+
     def value(self, value: str) -> str:
         semicolon = value.find(";")
         if semicolon != -1 and value[semicolon - 1].isspace():  # before the first one stands the last character
