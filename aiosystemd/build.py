@@ -45,11 +45,16 @@ def build(name_or_file: str, host: Host) -> Build:
 
 def with_instances(built: Build) -> Build:
     """Return ``built``; raises ProblemsError where gunicorn's workers are in the place of instances."""
-    if built.deployment.server.kind == "gunicorn":
-        what = "gunicorn has one service and no instances: only check and generate are for it"
-        hint = 'aiosystemd generate --output /, and systemctl; or server.kind = "aiohttp"'
-        raise ProblemsError(built.source.problem(("server", "kind"), what, hint))
+    refuse_gunicorn(built.deployment, built.source, "aiosystemd generate --output /, and systemctl")
     return built
+
+
+def refuse_gunicorn(deployment: Deployment, source: Source, instead: str) -> None:
+    """Raise ProblemsError, with what to do instead, where gunicorn's workers are in the place of instances."""
+    if deployment.server.kind == "gunicorn":
+        what = "gunicorn has one service and no instances: only check and generate are for it"
+        hint = f'{instead}; or server.kind = "aiohttp"'
+        raise ProblemsError(source.problem(("server", "kind"), what, hint))
 
 
 def build_source(file: Path, source: Source, host: Host) -> Build:

@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from aiosystemd import scope, systemctl
+from aiosystemd.build import refuse_gunicorn
 from aiosystemd.errors import Location, Problem, ProblemsError
-from aiosystemd.load import find, load
+from aiosystemd.load import find, validate
+from aiosystemd.load import read as read_file
 from aiosystemd.render.text import visible
 from aiosystemd.systemctl import SystemctlError
 
@@ -103,14 +105,17 @@ def _shown(line: str) -> str:
 def deployment(name_or_file: str) -> str:
     """Return the name of the deployment meant, which need not have a file any more.
 
-    Raises ProblemsError when it is a file, and one that is wrong.
+    Raises ProblemsError when it is a file, and one that is wrong; and when it has no instances.
     """
     try:
-        return load(find(name_or_file))[0].name
+        source = read_file(find(name_or_file))
+        found, _ = validate(source)
     except ProblemsError:
         if "/" in name_or_file or name_or_file.endswith(".toml"):
             raise
         return name_or_file
+    refuse_gunicorn(found, source, f"journalctl --unit {found.name}")
+    return found.name
 
 
 def when(text: str, option: str) -> float:

@@ -80,7 +80,13 @@ def test_one_socket_is_behind_the_proxy() -> None:
 
 @pytest.mark.parametrize(
     ("words", "status"),
-    [(("apply", "shop.toml", "--yes"), 1), (("rollout", "shop.toml"), 1), (("doctor", "shop.toml"), 1)],
+    [
+        (("apply", "shop.toml", "--yes"), 1),
+        (("rollout", "shop.toml"), 1),
+        (("doctor", "shop.toml"), 1),
+        (("logs", "shop.toml"), 1),
+        (("up", "shop.toml"), 1),
+    ],
 )
 def test_what_works_on_instances_says_what_to_do_instead(words: tuple[str, ...], status: int, tmp_path: Path) -> None:
     (tmp_path / "shop.toml").write_text(TOML)

@@ -14,6 +14,10 @@ def _gunicorns_workers(d: Deployment) -> Iterator[Violation]:
     if d.server.kind != "gunicorn":
         return
     yield from _wanted_in_vain(d)
+    if "health" in d.model_fields_set:
+        what = "nobody asks gunicorn's workers whether they are healthy"
+        hint = 'rollout does, with server.kind = "aiohttp"'
+        yield Violation((("health",), ("server", "kind")), what, hint, "warning")
     what = (
         "gunicorn says that it is ready before its workers have imported the application, a reload may lose requests "
         "on connections that are kept alive, and its workers shorten the queue of the socket to 128"

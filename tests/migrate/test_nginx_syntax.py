@@ -16,7 +16,8 @@ from aiosystemd.migrate.nginx_syntax import Directive, read, walk
 from tests.render.hostile import texts
 
 NAMES = st.sampled_from("server location listen proxy_pass server_name añadir".split())
-PLAIN = st.sampled_from('80 /static/ ~ \\.php$ ${a}b a$b ${a}${b} a#b x="y" é= http://web:8000/$1 a\'b'.split())
+# No word that ends with a brace: crossplane takes the blank behind it for a part of it.
+PLAIN = st.sampled_from('80 /static/ ~ \\.php$ ${a}b a$b ${a}${b}c a#b x="y" é= http://web:8000/$1 a\'b'.split())
 QUOTED = st.sampled_from(('"a b"', "'a;{}b'", '"#"', "''", '""', "'a\"b'", '"a\'b ${x}"', '"two\nlines"'))
 GAP = st.sampled_from((" ", "\t", "\n", "  \n\t", "\r\n"))  # in a directive crossplane takes a comment for a word
 BETWEEN = st.sampled_from((" ", "\n", ' # c }{;"\n', "\n# что это?\r\n"))

@@ -189,11 +189,8 @@ def _to_the_instances(d: Deployment) -> Iterator[Directive]:
     yield directive("proxy_http_version", raw("1.1"))
     yield from _request_headers(d)
     yield directive("proxy_redirect", raw("off"))
-    yield directive(
-        "proxy_buffering",
-        raw("on"),
-        comment="aiosystemd-serve turns it off for each response that is streamed (X-Accel-Buffering).",
-    )
+    turned_off = "aiosystemd-serve turns it off for each response that is streamed (X-Accel-Buffering)."
+    yield directive("proxy_buffering", raw("on"), comment=turned_off if d.server.kind == "aiohttp" else "")
     yield directive("proxy_connect_timeout", raw("5s"))
     yield directive("proxy_send_timeout", request)
     yield directive("proxy_read_timeout", request)
