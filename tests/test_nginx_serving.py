@@ -375,3 +375,8 @@ def test_the_limit_of_who_joins_a_site_is_for_it_alone() -> None:
         assert 429 in [site.ask("/zoo/").status for _ in range(10)]
         assert {site.ask(path).status for path in ("/", "/zoo/static/a.js") for _ in range(9)} == {200}
         assert site.ask("/zoo").status == 301
+
+
+def test_a_limit_without_a_burst_refuses_the_second_at_once() -> None:
+    with running(WEB + "rate_limit = 1\nrate_burst = 0\n", expected=LIMITED) as site:
+        assert [site.ask("/").status for _ in range(2)] == [200, 429]

@@ -162,7 +162,9 @@ def _passed(d: Deployment) -> Iterator[Directive]:
         test = (raw("(-f"), d.proxy.maintenance.switch, raw(")"))
         yield block("if", *test, body=(directive("return", raw("503")),))
     if d.proxy.rate_limit:
-        yield directive("limit_req", raw(f"zone={rate_zone(d)}"), raw(f"burst={d.proxy.rate_burst}"), raw("nodelay"))
+        # "burst=0" is refused by nginx, for which none is 0 (ngx_http_limit_req_module).
+        burst = (raw(f"burst={d.proxy.rate_burst}"), raw("nodelay")) if d.proxy.rate_burst else ()
+        yield directive("limit_req", raw(f"zone={rate_zone(d)}"), *burst)
     yield _pass(d)
 
 
