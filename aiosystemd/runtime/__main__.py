@@ -40,6 +40,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _reload()
         return _run(options, predecessor)
     except StartError as error:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.SIG_IGN)  # It ends, and has only to say why.
         cause = shown(error.__cause__) if error.__cause__ else ""
         complain(f"{cause}{PROGRAM}: {error}")
         if predecessor:

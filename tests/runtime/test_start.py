@@ -126,6 +126,15 @@ def test_stop_during_import_is_clean(lab: Lab) -> None:
     assert server.errors == ""
 
 
+def test_stop_after_a_failed_start_adds_nothing_to_its_reason(lab: Lab) -> None:
+    server = lab.run("leaving:app", listeners=[lab.unix()])
+    server.saw("leaving")
+    server.signal()
+    assert server.exit() == 1
+    assert "no such luck" in server.errors
+    assert "Stopped" not in server.errors
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_stop_without_connections_is_immediate(make_server: MakeServer, number: signal.Signals) -> None:
     server = make_server("--idle", "600", "--drain", "600").ready()
