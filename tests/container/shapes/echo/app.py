@@ -37,7 +37,7 @@ async def write(request: web.Request) -> web.Response:
 
 async def connect(request: web.Request) -> web.Response:
     try:
-        with socket.create_connection((request.query["host"], int(request.query["port"])), timeout=3):
+        with socket.create_connection((request.query["host"], int(request.query["port"])), timeout=1):
             return web.Response(text="connected")
     except OSError as error:
         return web.Response(text=type(error).__name__)
