@@ -10,7 +10,7 @@ BIN := .venv/bin
 
 BUILD := python3-venv python3-dev gcc libc6-dev pkgconf libsystemd-dev
 DEMO := nginx-light openssl systemd
-TEST := git strace mmdebstrap systemd-container debian-archive-keyring man-db groff-base piuparts runit
+TEST := git strace mmdebstrap systemd-container debian-archive-keyring man-db groff-base piuparts runit haproxy
 
 DEB := git mmdebstrap debian-archive-keyring
 

@@ -12,6 +12,7 @@ from typing import cast
 
 from aiosystemd.loop import Loop
 from aiosystemd.model import Health
+from aiosystemd.render.text import quoted
 
 Address = str | tuple[str, int]
 """Path of a unix socket, or host and port."""
@@ -110,11 +111,6 @@ class _Received:
 
     def makefile(self, _: str) -> io.BytesIO:
         return io.BytesIO(self._data)
-
-
-def quoted(path: str) -> str:
-    """Return ``path`` as a request has it: RFC 3986, 2.1, blanks and what is beyond ASCII by their UTF-8 bytes."""
-    return "".join(c if "!" <= c <= "~" else "".join(f"%{byte:02X}" for byte in c.encode()) for c in path)
 
 
 def _request(path: str, headers: Mapping[str, str]) -> bytes:

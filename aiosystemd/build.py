@@ -14,7 +14,7 @@ from aiosystemd.model import Deployment
 from aiosystemd.neighbours import Neighbour, conflicts
 from aiosystemd.plan import Plan, Tree, plan, render
 from aiosystemd.render.text import Unrepresentable
-from aiosystemd.rules import unknown_to
+from aiosystemd.rules import unknown_to, unknown_to_haproxy
 from aiosystemd.user import settled, user_violations
 
 
@@ -61,7 +61,12 @@ def build_source(file: Path, source: Source, host: Host) -> Build:
     """Take what a deployment file says through every pure stage; see ``build``."""
     deployment, warnings = validate(source)
     of_systemd = unknown_to(host.systemd, deployment) if host.manager is Manager.SYSTEMD else ()
-    found = (*of_systemd, *user_violations(deployment, host), *manager_violations(deployment, host))
+    found = (
+        *of_systemd,
+        *unknown_to_haproxy(host.haproxy, deployment),
+        *user_violations(deployment, host),
+        *manager_violations(deployment, host),
+    )
     problems = tuple(source.violation(each) for each in dict.fromkeys(found))
     if any(problem.severity == "error" for problem in problems):
         raise ProblemsError(*problems)

@@ -12,6 +12,9 @@ OLDEST_SYSTEMD: Final = 252
 OLDEST_NGINX: Final = (1, 22)
 """Debian 12's."""
 
+OLDEST_HAPROXY: Final = (2, 6)
+"""Debian 12's."""
+
 
 class Manager(StrEnum):
     """What starts the instances."""
@@ -26,10 +29,11 @@ class Manager(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """What was found on a machine, or asked for with ``--systemd``, ``--nginx`` and ``--manager``."""
+    """What was found on a machine, or asked for with ``--systemd``, ``--nginx``, ``--haproxy`` and ``--manager``."""
 
     systemd: int = OLDEST_SYSTEMD
     nginx: tuple[int, ...] = OLDEST_NGINX
+    haproxy: tuple[int, ...] = OLDEST_HAPROXY
     cpus: int = 1
     ipv6: bool = True
     """Whether the kernel has IPv6; nginx does not start when it cannot open an address it is told to."""

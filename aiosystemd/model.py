@@ -114,8 +114,8 @@ class Sockets(Table):
     """Directory of the unix sockets, by default ``/run/NAME``; instance 1 listens on ``1.sock`` in it."""
     mode: Mode = "0660"
     """File mode of the unix sockets."""
-    group: User = "www-data"
-    """Group of the unix sockets: the proxy's."""
+    group: User | None = None
+    """Group of the unix sockets: the proxy's, by default ``www-data``, or ``haproxy`` for that one."""
     port: Annotated[int, Field(gt=0, lt=1 << 16)] | None = None
     """Serve on TCP ports in place of unix sockets: instance 1 on this port, instance 2 on the next one."""
     address: Address = "127.0.0.1"
@@ -194,8 +194,8 @@ class Maintenance(Table):
 class Proxy(Table):
     """The web server in front of the instances."""
 
-    kind: Literal["nginx", "none"] = "nginx"
-    """Which proxy to write a configuration for."""
+    kind: Literal["nginx", "haproxy", "none"] = "nginx"
+    """Which proxy to write a configuration for. HAProxy serves no files: what needs that is refused with it."""
     server_names: tuple[ServerName, ...] = ()
     """Names that the site answers to; by default the machine's host name."""
     site: Name | None = None
@@ -294,9 +294,14 @@ class Deployment(Table):
         return self.listen.directory or f"/run/{self.name}"
 
     @property
+    def socket_group(self) -> str:
+        """Group of the unix sockets."""
+        return self.listen.group or ("haproxy" if self.proxy.kind == "haproxy" else "www-data")
+
+    @property
     def idle(self) -> float:
-        """Seconds after which the proxy has closed every connection it keeps idle; 0 without a proxy."""
-        return self.proxy.keepalive if self.proxy.kind != "none" else 0.0
+        """Seconds after which the proxy has closed every connection it keeps idle; 0 where it keeps none."""
+        return self.proxy.keepalive if self.proxy.kind == "nginx" else 0.0
 
     @property
     def drain(self) -> float:

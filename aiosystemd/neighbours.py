@@ -57,6 +57,11 @@ def _claims(d: Deployment) -> Iterator[_Claim]:
         yield from _prefixes(d)
         if d.proxy.site is None:
             yield from _servers(d)
+    elif d.proxy.kind == "haproxy":
+        # It would open the address twice (SO_REUSEPORT), and the kernel choose between the two by chance.
+        for address, key in _proxy_addresses(d).items():
+            hint = "give each site an address of its own, or have nginx serve both"
+            yield _Claim(f"HAProxy's address {normal_address(address)}", (key,), hint)
 
 
 def _real(directory: str) -> str:
@@ -79,7 +84,7 @@ def _servers(d: Deployment) -> Iterator[_Claim]:
     names: dict[str, _KeyPath] = {
         f"the server name {name.lower()}": ("proxy", "server_names", i) for i, name in enumerate(d.proxy.server_names)
     } or {"the machine's host name": ("proxy", "server_names")}
-    for address in map(normal_address, _nginx_addresses(d)):
+    for address in map(normal_address, _proxy_addresses(d)):
         for name, key in names.items():
             hint = "change it in one of them" if d.proxy.server_names else "set proxy.server_names in one of them"
             yield _Claim(f"{name} on {address}", (key,), hint)
@@ -87,7 +92,7 @@ def _servers(d: Deployment) -> Iterator[_Claim]:
             yield _Claim(f"the default server on {address}", (("proxy", "default_server"),))
 
 
-def _nginx_addresses(d: Deployment) -> dict[str, _KeyPath]:
+def _proxy_addresses(d: Deployment) -> dict[str, _KeyPath]:
     found: dict[str, _KeyPath] = {address: ("proxy", "listen", i) for i, address in enumerate(d.proxy.listen)}
     if d.proxy.tls:
         found |= {address: ("proxy", "tls", "listen", i) for i, address in enumerate(d.proxy.tls.listen)}
@@ -129,17 +134,19 @@ def _sockets(index: int, d: Deployment) -> Iterator[tuple[str, _Socket]]:
             host, _, port = address.rpartition(":")
             concerns = (("listen", "port"), ("listen", "address"))
             yield port, _Socket(index, host, _INSTANCE, tcp_address(d, str(int(port) - d.listen.port + 1)), concerns)
-    if d.proxy.kind == "nginx" and d.proxy.site is None:
-        for address, key in _nginx_addresses(d).items():
+    if d.proxy.kind != "none" and d.proxy.site is None:
+        for address, key in _proxy_addresses(d).items():
             host, _, port = normal_address(address).rpartition(":")
-            who = "nginx with TLS" if "tls" in key else "nginx without TLS"
+            who = f"{d.proxy.kind} with{'' if 'tls' in key else 'out'} TLS"
             yield port, _Socket(index, host, who, address, (key,))
 
 
 def _collide(one: _Socket, other: _Socket) -> bool:
-    if _INSTANCE not in (one.who, other.who):
-        # nginx serves many sites on an address, and speaks TLS to all of them or to none.
+    if all(each.who.startswith("nginx") for each in (one, other)):
+        # It serves many sites on an address, and speaks TLS to all of them or to none.
         return one.who != other.who and one.host == other.host
+    if all(each.who.startswith("haproxy") for each in (one, other)):
+        return False  # One that both have is claimed twice.
     return _covers(one, other) or _covers(other, one)
 
 
@@ -165,6 +172,6 @@ def _not_to_join(name: str, site: Neighbour | None) -> Iterator[Violation]:
     elif site.deployment.proxy.site is not None:
         what = f"{name} has no site of its own, it joins {site.deployment.proxy.site} ({site.file})"
         yield Violation(concerns, what, f'set proxy.site = "{site.deployment.proxy.site}"')
-    elif site.deployment.proxy.kind == "none":
-        what = f'{name} has no site: its proxy.kind is "none" ({site.file})'
+    elif site.deployment.proxy.kind != "nginx":
+        what = f'{name} has no site to join: its proxy.kind is "{site.deployment.proxy.kind}" ({site.file})'
         yield Violation(concerns, what, "set it to nginx there, or remove proxy.site and proxy.prefix here")

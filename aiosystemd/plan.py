@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
-from aiosystemd.export import File, circus, nginx, procfile, runit, supervisord, systemd, users
+from aiosystemd.export import File, circus, haproxy, nginx, procfile, runit, supervisord, systemd, users
 from aiosystemd.export.serve import process_names
 from aiosystemd.host import Host, Manager
 from aiosystemd.model import Deployment
@@ -63,7 +63,7 @@ def plan(deployment: Deployment, host: Host, source: str) -> Plan:
 
     Raises ``Unrepresentable`` when a value cannot be spelt in one of the formats.
     """
-    exporters: tuple[Exporter, ...] = (_MANAGERS[host.manager], users.export, nginx.export)
+    exporters: tuple[Exporter, ...] = (_MANAGERS[host.manager], users.export, nginx.export, haproxy.export)
     written = (file for export in exporters for file in export(deployment, host, source))
     files = tuple(file._replace(path=placed(file.path, host)) for file in written)
     return Plan(files, tuple(_actions(deployment, host, {file.path for file in files})))
@@ -97,6 +97,16 @@ def _of_root(d: Deployment, host: Host) -> Iterator[Action]:
     yield from _started(d, host)
     yield from (Action(("nginx", "-t"), "is it right beside the other sites?", file) for file in nginx_files)
     yield from (Action(("systemctl", "reload", "nginx"), "read the site", file) for file in nginx_files)
+    yield from _haproxy(d)
+
+
+def _haproxy(d: Deployment) -> Iterator[Action]:
+    site, drop_in = haproxy.site_path(d), haproxy.drop_in_path(d)
+    check = ("haproxy", "-c", "-f", "/etc/haproxy/haproxy.cfg", "-f", str(haproxy.CONFIGURATION))
+    yield Action(check, "is it right beside the other sites?", site)
+    yield Action(("systemctl", "daemon-reload"), "read what HAProxy is to be started with", drop_in)
+    yield Action(("systemctl", "restart", "haproxy"), "only a start gives it new options and sockets", drop_in)
+    yield Action(("systemctl", "reload", "haproxy"), "read the site", site)
 
 
 def _started(d: Deployment, host: Host) -> Iterator[Action]:

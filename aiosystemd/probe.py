@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import TypeAlias
 
 from aiosystemd import scope
-from aiosystemd.host import OLDEST_NGINX, OLDEST_SYSTEMD, Host, Manager
+from aiosystemd.host import OLDEST_HAPROXY, OLDEST_NGINX, OLDEST_SYSTEMD, Host, Manager
 from aiosystemd.scope import Scope
 
 _SBIN = "/usr/local/sbin:/usr/sbin:/sbin"
@@ -21,25 +21,38 @@ _PATIENCE = 10.0
 """Seconds for a program to say its version."""
 
 
-def probe(systemd: int | None = None, nginx: tuple[int, ...] | None = None, manager: Manager = Manager.SYSTEMD) -> Host:
-    """Return the facts of this host; ``systemd`` and ``nginx`` are versions to assume in place of its own.
+Version: TypeAlias = tuple[int, ...]
+
+
+def probe(
+    systemd: int | None = None,
+    nginx: Version | None = None,
+    haproxy: Version | None = None,
+    manager: Manager = Manager.SYSTEMD,
+) -> Host:
+    """Return the facts of this host; the first three are versions to assume in place of its own.
 
     A program that is not installed counts as the oldest version supported.
     """
-    return start(systemd, nginx, manager)()
+    return start(systemd, nginx, haproxy, manager)()
 
 
 def start(
-    systemd: int | None = None, nginx: tuple[int, ...] | None = None, manager: Manager = Manager.SYSTEMD
+    systemd: int | None = None,
+    nginx: Version | None = None,
+    haproxy: Version | None = None,
+    manager: Manager = Manager.SYSTEMD,
 ) -> Callable[[], Host]:
     """Begin what ``probe`` does, and return what ends it: the programs asked run while something else is done."""
     asked_systemd = None if systemd else _ask_systemd()
     asked_nginx = None if nginx else _ask_nginx()
+    asked_haproxy = None if haproxy else _ask_haproxy()
 
     def host() -> Host:
         return Host(
             systemd=systemd or max(_systemd(asked_systemd) or 0, OLDEST_SYSTEMD),
             nginx=nginx or max(_nginx(asked_nginx) or (), OLDEST_NGINX),
+            haproxy=haproxy or max(_haproxy(asked_haproxy) or (), OLDEST_HAPROXY),
             cpus=len(os.sched_getaffinity(0)),
             ipv6=Path("/proc/net/if_inet6").exists(),
             scope=scope.current(),
@@ -103,7 +116,7 @@ def systemd_version() -> int | None:
     return _systemd(_ask_systemd())
 
 
-def nginx_version() -> tuple[int, ...] | None:
+def nginx_version() -> Version | None:
     """Return the version of this host's nginx, supported or not."""
     return _nginx(_ask_nginx())
 
@@ -124,8 +137,22 @@ def _ask_nginx() -> _Asked:
     return _ask("nginx", "-v")
 
 
-def _nginx(asked: _Asked) -> tuple[int, ...] | None:
+def _nginx(asked: _Asked) -> Version | None:
     match = re.search(r"nginx/(\d+)\.(\d+)\.(\d+)", _answer(asked))
+    return tuple(map(int, match.groups())) if match else None
+
+
+def haproxy_version() -> Version | None:
+    """Return the version of this host's HAProxy, supported or not."""
+    return _haproxy(_ask_haproxy())
+
+
+def _ask_haproxy() -> _Asked:
+    return _ask("haproxy", "-v")
+
+
+def _haproxy(asked: _Asked) -> Version | None:
+    match = re.search(r"HAProxy version (\d+)\.(\d+)\.(\d+)", _answer(asked))
     return tuple(map(int, match.groups())) if match else None
 
 

@@ -70,13 +70,17 @@ def _sockets(d: Deployment, here: Scope) -> Iterator[Violation]:
     if listen.port is not None and listen.port < here.lowest_port:
         what = f"{here.user} may not listen on a port below {here.lowest_port}"
         yield Violation((("listen", "port"),), what, "use a higher one, as 8001")
-    if "group" in listen.model_fields_set and listen.group not in here.groups:
+    if listen.group and listen.group not in here.groups:
         what = f"{here.user} is not in the group {listen.group}, and may not give it a socket"
         hint = f"sudo usermod --append --groups {listen.group} {here.user}, and log in anew; or remove it"
         yield Violation((("listen", "group"),), what, hint)
 
 
 def _proxy(d: Deployment, here: Scope) -> Iterator[Violation]:
+    if d.proxy.kind == "haproxy":
+        what = "HAProxy's unit and configuration are root's"
+        yield Violation((("proxy", "kind"),), what, f'set it to "none" or "nginx", or {_SYSTEM_ONLY}')
+        return
     if d.proxy.kind == "none" or not _of_root(d, here):
         return
     if has_own_proxy(d, here):

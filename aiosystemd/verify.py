@@ -11,13 +11,13 @@ from pathlib import Path, PurePosixPath
 from aiosystemd import apply, scope
 from aiosystemd.compare import compare
 from aiosystemd.errors import Location, Problem
-from aiosystemd.export import instance_names
+from aiosystemd.export import haproxy, instance_names
 from aiosystemd.export.gunicorn import settings_path
 from aiosystemd.export.nginx import locations_path, server_around, site_path, standalone
 from aiosystemd.host import Host, Manager
 from aiosystemd.model import Deployment, Tls
 from aiosystemd.plan import Tree, placed, plan, render
-from aiosystemd.probe import nginx_version, program, systemd_version
+from aiosystemd.probe import haproxy_version, nginx_version, program, systemd_version
 from aiosystemd.render.nginx import Directive
 
 _TIMEOUT = 60
@@ -67,6 +67,8 @@ def verify(deployment: Deployment, host: Host, source: str) -> Iterator[Verdict]
             yield _gunicorn(deployment, host, root)
         if deployment.proxy.kind == "nginx":
             yield missing or _nginx(scratch, host, root)
+        if deployment.proxy.kind == "haproxy":
+            yield missing or _haproxy(scratch, host, root)
 
 
 def verify_installed(units: Iterable[str]) -> Iterator[Problem]:
@@ -78,14 +80,16 @@ def verify_installed(units: Iterable[str]) -> Iterator[Problem]:
 
 def _for_scratch(d: Deployment, root: Path) -> tuple[Deployment, Verdict | None]:
     """Replace what only the target has: the interpreter, the right to open ports, the certificate."""
-    proxy: dict[str, object] = {"listen": _sockets(root, "http", d.proxy.listen)}
+    opens = d.proxy.kind == "nginx"
+    proxy: dict[str, object] = {"listen": _sockets(root, "http", d.proxy.listen)} if opens else {}
     missing = None
     if d.proxy.tls is not None:
         certificate = _certificate(d.proxy.tls, root)
-        missing = None if certificate else Verdict("nginx -t", note="no certificate to test with", ran=False)
+        checker = "nginx -t" if opens else "haproxy -c"
+        missing = None if certificate else Verdict(checker, note="no certificate to test with", ran=False)
         paths = certificate or (d.proxy.tls.certificate, d.proxy.tls.key)
-        listen = _sockets(root, "https", d.proxy.tls.listen)
-        update = {"certificate": paths[0], "key": paths[1], "listen": listen}
+        update: dict[str, object] = {"certificate": paths[0], "key": paths[1]}
+        update |= {"listen": _sockets(root, "https", d.proxy.tls.listen)} if opens else {}
         proxy["tls"] = d.proxy.tls.model_copy(update=update)
     changes: dict[str, object] = {"proxy": d.proxy.model_copy(update=proxy)}
     if not os.access(d.python, os.X_OK):
@@ -104,7 +108,8 @@ def _certificate(tls: Tls, root: Path) -> tuple[str, str] | None:
     openssl = program("openssl")
     if openssl is None:
         return None
-    key, certificate = f"{root}/key.pem", f"{root}/certificate.pem"
+    # An HAProxy that is told of the certificate only looks for the key there.
+    key, certificate = f"{root}/certificate.pem.key", f"{root}/certificate.pem"
     new = ("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-subj", "/CN=check")
     done = _run(openssl, *new, "-days", "1", "-keyout", key, "-out", certificate)
     return (certificate, key) if done.returncode == 0 else None
@@ -206,12 +211,8 @@ def _exposure(d: Deployment, host: Host, analyze: str, units: Path) -> Verdict:
 
 def _nginx(d: Deployment, host: Host, root: Path) -> Verdict:
     nginx = program("nginx")
-    if nginx is None:
-        return Verdict("nginx -t", note="not installed", ran=False)
-    here = nginx_version() or ()
-    if here < host.nginx:
-        versions = (".".join(map(str, version)) for version in (here, host.nginx))
-        return Verdict("nginx -t", note="nginx {} here, {} asked for".format(*versions), ran=False)
+    if nginx is None or (absent := _too_old("nginx", nginx_version(), host.nginx)):
+        return Verdict("nginx -t", note=absent if nginx else "not installed", ran=False)
     configuration = root / "nginx.conf"
     written = standalone(_below(root, site_path(d), host), PurePosixPath(root), None, *_around(d, host, root))
     apply.replace(configuration, written.render().encode(), 0o600)
@@ -220,6 +221,31 @@ def _nginx(d: Deployment, host: Host, root: Path) -> Verdict:
     done.stderr = re.sub(r"(?m)^nginx: configuration file \S+ test failed\n", "", done.stderr)
     pattern = r"(?:nginx:|\S+ \S+) \[(?P<level>\w+)\] (?:\d+#\d+: )?(?P<what>.*?)(?: in (?P<file>/\S+):(?P<line>\d+))?"
     return Verdict("nginx -t", tuple(_complaints(done, root, pattern)))
+
+
+def _too_old(name: str, here: tuple[int, ...] | None, asked: tuple[int, ...]) -> str:
+    """Return why what this host has cannot tell of what was asked for, "" if it can."""
+    if (here or ()) >= asked:
+        return ""
+    shown, wanted = (".".join(map(str, version)) for version in (here or (), asked))
+    return f"{name} {shown} here, {wanted} asked for"
+
+
+def _haproxy(d: Deployment, host: Host, root: Path) -> Verdict:
+    checker, installed = "haproxy -c", program("haproxy")
+    if installed is None or (absent := _too_old("haproxy", haproxy_version(), host.haproxy)):
+        return Verdict(checker, note=absent if installed else "not installed", ran=False)
+    # Without one it warns that nothing would be logged.
+    main = root / "haproxy.cfg"
+    apply.replace(main, b"global\n    log stderr local0\n", 0o600)
+    done = _run(installed, "-c", "-f", str(main), "-f", str(_below(root, haproxy.site_path(d), host)))
+    # What it is called and where it stands comes before what it has to say.
+    done.stderr = re.sub(r"(?m)^\[NOTICE\].*\n", "", done.stderr)
+    pattern = (
+        r"\[(?:ALERT|(?P<level>WARNING))\] +\(\d+\) : (?:config : )?(?:parsing \[)?"
+        r"(?:\[?(?P<file>/[^:\]]+):(?P<line>\d+)\]? ?: )?(?P<what>.*)"
+    )
+    return Verdict(checker, tuple(_complaints(done, root, pattern)))
 
 
 def _around(d: Deployment, host: Host, root: Path) -> Iterator[Directive]:

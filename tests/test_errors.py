@@ -15,7 +15,7 @@ from pydantic import AfterValidator
 
 from aiosystemd import load, rules, values
 from aiosystemd.errors import Problem, ProblemsError
-from aiosystemd.host import OLDEST_SYSTEMD
+from aiosystemd.host import OLDEST_HAPROXY, OLDEST_SYSTEMD
 
 FILES = sorted((Path(__file__).parent / "errors").glob("*.toml"))
 
@@ -37,7 +37,9 @@ def problems_of(text: str) -> tuple[Problem, ...]:
     try:
         source = load.parse("t.toml", text)
         deployment, warnings = load.validate(source)
-        return (*warnings, *map(source.violation, rules.unknown_to(OLDEST_SYSTEMD, deployment)))
+        unknown = rules.unknown_to(OLDEST_SYSTEMD, deployment)
+        older = rules.unknown_to_haproxy(OLDEST_HAPROXY, deployment)
+        return (*warnings, *map(source.violation, (*unknown, *older)))
     except ProblemsError as error:
         return error.problems
 

@@ -146,8 +146,11 @@ def _tree(file: Path) -> dict[str, str]:
 def _host(file: Path) -> Host:
     if file.stem in set(Manager):
         return Host(manager=Manager(file.stem))
-    target = re.match(r"# target: systemd (\d+) nginx ([\d.]+)\n", file.read_text())
-    return Host(int(target[1]), tuple(map(int, target[2].split(".")))) if target else Host()
+    target = re.match(r"# target: systemd (\d+) nginx ([\d.]+)(?: haproxy ([\d.]+))?\n", file.read_text())
+    if target is None:
+        return Host()
+    nginx, haproxy = (tuple(map(int, (each or "2.6").split("."))) for each in target.groups()[1:])
+    return Host(int(target[1]), nginx, haproxy)
 
 
 def _below(path: PurePosixPath) -> str:

@@ -6,6 +6,7 @@ import json
 import socket
 import socketserver
 import threading
+import time
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -47,7 +48,7 @@ prefix = "/zoo/"
 FILES = 'static = { "/static/" = "DIRECTORY/files", "/static/hashed" = "DIRECTORY/files" }\n'
 
 
-class _Application(BaseHTTPRequestHandler):
+class Application(BaseHTTPRequestHandler):
     """Answers as its path says."""
 
     released: ClassVar = threading.Event()
@@ -61,6 +62,9 @@ class _Application(BaseHTTPRequestHandler):
                 self._say(503, "the application's own")
             case "long":
                 self._say(200, "long " * 1000, {"Content-Type": query})
+            case "slow":
+                time.sleep(1)
+                self._say(200, "slow")
             case "stream":
                 self._stream()
             case _:
@@ -144,9 +148,9 @@ def moved(text: str, directory: Path, port: int | None = None) -> Deployment:
 
 
 @contextmanager
-def application(directory: Path) -> Iterator[None]:
+def application(directory: Path, handler: type[Application] = Application) -> Iterator[None]:
     directory.mkdir()
-    with socketserver.ThreadingUnixStreamServer(str(directory / "1.sock"), _Application) as serving:
+    with socketserver.ThreadingUnixStreamServer(str(directory / "1.sock"), handler) as serving:
         thread = threading.Thread(target=serving.serve_forever)
         thread.start()
         try:
@@ -264,7 +268,7 @@ def test_nothing_is_compressed_when_it_is_off() -> None:
 
 
 def test_what_is_streamed_arrives_at_once_though_compressed() -> None:
-    _Application.released.clear()
+    Application.released.clear()
     with running(WEB) as site:
         connection = site.connection()
         try:
@@ -275,10 +279,10 @@ def test_what_is_streamed_arrives_at_once_though_compressed() -> None:
             said = b""
             while said != b"first":
                 said += unpacked.decompress(answer.read1(100))
-            _Application.released.set()
+            Application.released.set()
             assert unpacked.decompress(answer.read()) == b"second"
         finally:
-            _Application.released.set()
+            Application.released.set()
             connection.close()
 
 

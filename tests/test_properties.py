@@ -2,7 +2,7 @@
 
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +12,13 @@ from hypothesis import strategies as st
 
 from aiosystemd import load
 from aiosystemd.errors import Problem, ProblemsError
+from aiosystemd.export import haproxy
 from aiosystemd.export.serve import reload_command, serve_command
 from aiosystemd.model import Deployment
 from aiosystemd.plan import plan, render
 from aiosystemd.probe import probe
 from aiosystemd.rules import location
+from aiosystemd.rules.haproxy import NOT_THERE
 from tests import deployments, toml
 from tests.render import manager, server
 from tests.render.hostile import texts
@@ -34,7 +36,7 @@ FILES = [
 ]
 
 
-def named(datas: Sequence[deployments.Data]) -> dict[str, Deployment]:
+def named(datas: Iterable[deployments.Data]) -> dict[str, Deployment]:
     """Return the deployments of ``datas``, each under another name, taken through TOML."""
     found = {}
     for number, data in enumerate(datas):
@@ -160,6 +162,32 @@ def test_nginx_reads_what_was_written(certificate: tuple[str, str], datas: list[
             (directory / f"{name}.site").write_text(relocated, newline="")
         done = _nginx(directory)
     assert (done.stdout + done.stderr, done.returncode) == ("", 0), done.stderr
+
+
+@SLOW
+@given(MANY)
+def test_haproxy_reads_what_was_written(certificate: tuple[str, str], datas: list[deployments.Data]) -> None:
+    found = {name: d for name, d in named(map(_with_haproxy, datas)).items() if d.proxy.kind == "haproxy"}
+    with server.scratch() as directory:
+        main, *pair = (directory / name for name in ("haproxy.cfg", "c.pem", "c.pem.key"))
+        main.write_text("global\n    log stderr local0\n")
+        for path, text in zip(pair, map(Path, certificate), strict=True):
+            path.write_bytes(text.read_bytes())
+        for name, d in found.items():
+            tls = d.proxy.tls and d.proxy.tls.model_copy(update={"certificate": str(pair[0]), "key": str(pair[1])})
+            relocated = d.model_copy(update={"proxy": d.proxy.model_copy(update={"tls": tls})})
+            site = next(haproxy.export(relocated, HOST, "x.toml")).content.render()
+            (directory / f"{name}.cfg").write_text(site, newline="")
+        files = [word for path in (main, *directory.glob("d*.cfg")) for word in ("-f", str(path))]
+        done = subprocess.run([require("haproxy"), "-c", *files], capture_output=True, text=True, check=False)
+    said = [line for line in done.stderr.splitlines() if "[NOTICE]" not in line]
+    assert (said, done.returncode) == ([], 0 if found else 2)
+
+
+def _with_haproxy(data: deployments.Data) -> deployments.Data:
+    """Return the same behind HAProxy, without what it cannot have."""
+    kept = {key: value for key, value in data.get("proxy", {}).items() if key not in NOT_THERE}
+    return data if kept.get("kind") == "none" else {**data, "proxy": {**kept, "kind": "haproxy"}}
 
 
 @pytest.fixture(scope="module")

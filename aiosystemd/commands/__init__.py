@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from aiosystemd.errors import Problem
-from aiosystemd.host import OLDEST_NGINX, Manager
+from aiosystemd.host import OLDEST_HAPROXY, OLDEST_NGINX, Manager
 from aiosystemd.render.text import visible
 
 if TYPE_CHECKING:
@@ -55,6 +55,9 @@ Systemd = Annotated[
 Nginx = Annotated[
     str | None, typer.Option(metavar="VERSION", help="Write for this nginx; default: this host's, else 1.22.")
 ]
+HAProxy = Annotated[
+    str | None, typer.Option(metavar="VERSION", help="Write for this HAProxy; default: this host's, else 2.6.")
+]
 
 By = Annotated[
     Manager,
@@ -65,11 +68,19 @@ By = Annotated[
 
 
 def nginx_version(text: str | None) -> tuple[int, ...] | None:
+    return _version(text, OLDEST_NGINX, '1.22 on, as in "1.26" or "1.25.1"', "--nginx")
+
+
+def haproxy_version(text: str | None) -> tuple[int, ...] | None:
+    return _version(text, OLDEST_HAPROXY, '2.6 on, as in "3.0"', "--haproxy")
+
+
+def _version(text: str | None, oldest: tuple[int, ...], known: str, option: str) -> tuple[int, ...] | None:
     if text is None:
         return None
     version = tuple(map(int, text.split("."))) if re.fullmatch(r"[0-9]{1,4}(\.[0-9]{1,4}){1,2}", text) else ()
-    if version < OLDEST_NGINX:
-        raise typer.BadParameter('not a version from 1.22 on, as in "1.26" or "1.25.1"', param_hint="--nginx")
+    if version < oldest:
+        raise typer.BadParameter(f"not a version from {known}", param_hint=option)
     return version
 
 

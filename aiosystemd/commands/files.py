@@ -9,9 +9,11 @@ from aiosystemd.commands import (
     DEFAULT_FILE,
     By,
     Files,
+    HAProxy,
     Nginx,
     Systemd,
     User,
+    haproxy_version,
     nginx_version,
     print_json,
     report,
@@ -35,6 +37,7 @@ def check(  # noqa: PLR0913 (each is an option)
     _user: User = False,
     systemd: Systemd = None,
     nginx: Nginx = None,
+    haproxy: HAProxy = None,
     manager: By = Manager.SYSTEMD,
 ) -> None:
     """Say whether deployment files are right, by the real checkers too where they are installed.
@@ -47,7 +50,7 @@ def check(  # noqa: PLR0913 (each is an option)
     from aiosystemd.check import inspect  # noqa: PLC0415 (--help and --version need none of it)
     from aiosystemd.probe import probe  # noqa: PLC0415
 
-    host = probe(systemd, nginx_version(nginx), manager)
+    host = probe(systemd, nginx_version(nginx), haproxy_version(haproxy), manager)
     found = inspect(files or [DEFAULT_FILE], host, introspect=introspect)
     if as_json:
         print_json([each.as_json() for each in found])
@@ -69,6 +72,7 @@ def generate(  # noqa: PLR0913 (each is an option)
     _user: User = False,
     systemd: Systemd = None,
     nginx: Nginx = None,
+    haproxy: HAProxy = None,
     manager: By = Manager.SYSTEMD,
 ) -> None:
     """Write the units and the proxy's site, as a tree that mirrors where each file belongs.
@@ -80,7 +84,7 @@ def generate(  # noqa: PLR0913 (each is an option)
     """
     from aiosystemd import probe  # noqa: PLC0415
 
-    host = probe.start(systemd, nginx_version(nginx), manager)
+    host = probe.start(systemd, nginx_version(nginx), haproxy_version(haproxy), manager)
     from aiosystemd.generate import generate_all  # noqa: PLC0415 (takes as long as systemd and nginx to answer)
 
     generated = generate_all(files or [DEFAULT_FILE], host(), output, force=force)

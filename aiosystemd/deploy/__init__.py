@@ -216,8 +216,8 @@ def _check(wanted: Wanted, proposal: Proposal, how: How, *, live: bool) -> None:
     problems = [] if how.adopt else list(proposal.refused())
     if wanted.instances:
         problems += checks.files(wanted, store_of(proposal.name, proposal.root), how.host)
-    if proposal.proxy and proposal.root == HERE:
-        problems += checks.nginx()
+    if proposal.root == HERE:
+        problems += checks.proxies(proposal.proxies)
     if live and proposal.renewed and proposal.gravest >= Consequence.RESTART:
         problems += checks.code(wanted, how.host)
     if problems:

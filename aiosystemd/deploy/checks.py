@@ -1,6 +1,6 @@
 """What has to be right before a run begins."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 
 from aiosystemd import load
@@ -26,11 +26,12 @@ def _said(wanted: Wanted, store: Store, host: Host) -> Iterator[Problem]:
     yield from compared((*_others(store, host), wanted.built))[-1]
 
 
-def nginx() -> Iterator[Problem]:
-    """Yield what nginx has against its configuration, before anything in it is changed."""
-    if words := proxy.refusal():
-        hint = "nginx refuses what it has, before anything is changed: mend that first"
-        yield Problem(Location("nginx -t"), words, hint)
+def proxies(names: Iterable[str]) -> Iterator[Problem]:
+    """Yield what proxies have against their configurations, before anything in them is changed."""
+    for name in names:
+        if words := proxy.refusal(name):
+            hint = f"{name} refuses what it has, before anything is changed: mend that first"
+            yield Problem(Location(name), words, hint)
 
 
 def code(wanted: Wanted, host: Host) -> Iterator[Problem]:

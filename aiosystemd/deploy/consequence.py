@@ -15,6 +15,7 @@ class Consequence(IntEnum):
     RESTART = 3
     SOCKETS = 4
     PROXY = 5
+    PROXY_RESTART = 6
 
     def __str__(self) -> str:
         return _WORDS[self]
@@ -27,6 +28,7 @@ _WORDS = {
     Consequence.RESTART: "restart instance by instance",
     Consequence.SOCKETS: "socket restart instance by instance",
     Consequence.PROXY: "proxy reload",
+    Consequence.PROXY_RESTART: "proxy restart",
 }
 
 _OF_THE_MANAGER = frozenset(
@@ -53,7 +55,9 @@ def consequence(path: PurePosixPath, before: str | None, after: str | None) -> C
         return max(map(_of_a_socket, _difference(before, after)), default=Consequence.NOTHING)
     if path.suffix == ".target":
         return Consequence.DAEMON_RELOAD if any(_difference(before, after)) else Consequence.NOTHING
-    if path.is_relative_to("/etc/nginx"):
+    if path.match("*.service.d/*.conf"):  # of the proxy: what it is started with; less is no hurry
+        return Consequence.PROXY_RESTART if after and any(_difference(before, after)) else Consequence.DAEMON_RELOAD
+    if path.is_relative_to("/etc/nginx") or path.is_relative_to("/etc/haproxy"):
         return Consequence.PROXY if _without_comments(before) != _without_comments(after) else Consequence.NOTHING
     return Consequence.NOTHING
 

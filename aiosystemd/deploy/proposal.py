@@ -115,14 +115,18 @@ class Proposal:
         found.append(Consequence.RELOAD if self.renewed else Consequence.NOTHING)
         found.append(Consequence.SOCKETS if self.moving else Consequence.NOTHING)
         found.append(Consequence.RESTART if self.interrupted else Consequence.NOTHING)
-        return max(each for each in found if each is not Consequence.PROXY)
+        return max(each for each in found if each < Consequence.PROXY)
 
     @property
-    def proxy(self) -> bool:
-        """Whether the proxy has to read its configuration anew."""
-        changes = any(self._consequence(change) is Consequence.PROXY for change in self.changed)
+    def proxies(self) -> tuple[str, ...]:
+        """The proxies that have to read their configuration anew; first the one that others take the place of."""
+        changes = (change.name for change in self.changed if self._consequence(change) >= Consequence.PROXY)
+        found = {each for path in changes for each in ("nginx", "haproxy") if each in str(path)}
+        kind = self.built.deployment.proxy.kind
         # A user has none: root installs the site for the machine's.
-        return changes or (self.interrupted and not scope.current().user)
+        if self.interrupted and not scope.current().user and kind != "none":
+            found.add(kind)
+        return tuple(sorted(found, key=lambda each: (each == kind, each)))
 
     def refused(self) -> Iterator[Problem]:
         """Yield a problem for each file that is somebody else's, or was edited."""
@@ -171,8 +175,8 @@ class Proposal:
 
 
 def is_unit(path: PurePosixPath | Path) -> bool:
-    """Tell whether systemd reads the file as a unit."""
-    return path.suffix in _UNITS
+    """Tell whether systemd reads the file as a unit, or as a part of one."""
+    return path.suffix in _UNITS or path.match("*.service.d/*.conf")
 
 
 def _diff(change: Change) -> str:

@@ -61,13 +61,13 @@ class Transition:
         self._read_units()
         self._verify()
         if self._way.meanwhile:
-            proxy.reload(self._work)
+            self._tell_proxies()
         self._enable()
         self._start()
         self._renew()
         self._files.finish(self._way.meanwhile)
-        if self._proposal.proxy:
-            proxy.reload(self._work)
+        self._read_units_of_proxy()
+        self._tell_proxies()
         self._retire(self._way.old, self._proposal.removed)
         if self._way.meanwhile and self._way.old:
             clear(self._way.old, self._proposal.moving)
@@ -222,10 +222,23 @@ class Transition:
             options = Options(0, 0, self._work.options.timeout)
             self._roll_out(old, options, list(in_order(touched)), self._proposal.built)
 
+    def _tell_proxies(self) -> None:
+        builds = (self._proposal.built, self._way.old) if self._way.meanwhile else (self._proposal.built,)
+        found = (each.deployment for each in builds if each)
+        directories = [each.socket_directory for each in found if each.listen.port is None]
+        for name in self._proposal.proxies:
+            proxy.reload(self._work, name, directories if self._proposal.instances else ())
+
+    def _read_units_of_proxy(self) -> None:
+        if any(map(is_unit, self._way.meanwhile)):
+            systemctl.run("daemon-reload")
+
     def _let_proxy_know_both(self) -> None:
         for path, each in self._way.meanwhile.items():
             apply.replace(self._proposal.root / path.relative_to("/"), each.content, each.mode)
-            proxy.reload(self._work)
+        if self._way.meanwhile:
+            self._read_units_of_proxy()
+            self._tell_proxies()
 
     def _put_proxy_back(self) -> None:
         old = self._way.old.tree if self._way.old else {}
@@ -235,8 +248,9 @@ class Transition:
                 apply.replace(target, before.content, before.mode)
             else:
                 apply.delete(target)
-        if self._proposal.proxy:
-            proxy.reload(self._work)
+        self._read_units_of_proxy()
+        for name in reversed(self._proposal.proxies):
+            proxy.reload(self._work, name)
 
     def _drop(self) -> None:
         names = tuple(name for name in self._proposal.added if name not in self._up)

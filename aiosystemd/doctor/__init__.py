@@ -35,7 +35,7 @@ CHECKS: Final[Mapping[str, Check]] = {
     "users": owners.users,
     "files": owners.units,
     "ports": addresses.ports,
-    "nginx": proxy.server,
+    "proxy": proxy.server,
     "sockets": proxy.sockets,
     "names": proxy.names,
     "tls": tls.certificate,

@@ -31,7 +31,7 @@ class Holder(NamedTuple):
 
 
 def endpoint(text: str) -> Endpoint:
-    """Return an address as nginx writes it; one without a host is every one of IPv4, one without a port is at 80."""
+    """Return an address as a proxy writes it; one without a host is every one of IPv4, one without a port is at 80."""
     host, _, port = text.rpartition(":") if not text.endswith("]") else (text, "", "80")
     if not port.isdigit():
         host, port = text, "80"
@@ -40,7 +40,7 @@ def endpoint(text: str) -> Endpoint:
 
 
 def ports(s: Subject) -> Iterator[Finding]:
-    """Look whether what nginx and the instances listen on exists, and is not taken by somebody else."""
+    """Look whether what the proxy and the instances listen on exists, and is not taken by somebody else."""
     wanted = list(_wanted(s))
     if not wanted:
         return
@@ -58,13 +58,13 @@ def ports(s: Subject) -> Iterator[Finding]:
 def _wanted(s: Subject) -> Iterator[tuple[KeyPath, Endpoint, str]]:
     """Yield key, address, and the name of the program or unit that is to listen on it."""
     d = s.deployment
-    if d.proxy.kind == "nginx":
+    if d.proxy.kind != "none":
         tables: list[tuple[KeyPath, tuple[str, ...]]] = [(("proxy", "listen"), d.proxy.listen)]
         tables += [(("proxy", "tls", "listen"), d.proxy.tls.listen)] if d.proxy.tls else []
         for key, addresses in tables:
             for index, address in enumerate(addresses):
                 if s.host.ipv6 or not address.startswith("[") or _is_written(s, (*key, index)):
-                    yield (*key, index), endpoint(address), "nginx"
+                    yield (*key, index), endpoint(address), d.proxy.kind
     if d.listen.port is not None:
         for name in instance_names(d, s.host):
             yield ("listen", "port"), endpoint(tcp_address(d, name)), f"{d.name}@{name}."
@@ -117,7 +117,7 @@ def _stop(unit: str) -> str:
 
 
 def _collide(ours: Endpoint, theirs: Endpoint) -> bool:
-    """Tell whether both cannot be listened on, ip(7); nginx asks for IPv6 alone where it asks for IPv6."""
+    """Tell whether both cannot be listened on, ip(7); a proxy asks for IPv6 alone where it asks for IPv6."""
     if ours.port != theirs.port:
         return False
     if theirs.host in ("*", ours.host):

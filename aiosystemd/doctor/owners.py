@@ -37,15 +37,15 @@ def _user(s: Subject) -> Iterator[Finding]:
 
 
 def _groups(s: Subject) -> Iterator[Finding]:
-    service, listen = s.deployment.service, s.deployment.listen
+    service, listen, group = s.deployment.service, s.deployment.listen, s.deployment.socket_group
     wanted = [(("service", "groups", index), name) for index, name in enumerate(service.groups)]
     for key, name in wanted:
         if not group_exists(name):
             what = f"the group {name} does not exist: no instance would start"
             yield s.error(key, what, command("groupadd", "--system", name))
-    if listen.port is None and not group_exists(listen.group):
-        what = f"the group {listen.group} does not exist: no socket would be opened"
-        yield s.error(("listen", "group"), what, command("groupadd", "--system", listen.group))
+    if listen.port is None and not group_exists(group):
+        what = f"the group {group} does not exist: no socket would be opened"
+        yield s.error(("listen", "group"), what, command("groupadd", "--system", group))
 
 
 def _writable(s: Subject) -> Iterator[Finding]:

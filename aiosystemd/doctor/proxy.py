@@ -1,4 +1,4 @@
-"""nginx: there, running, right, and able to reach the instances and the files that it serves itself."""
+"""The proxy: there, running, right, and able to reach the instances and the files that it serves itself."""
 
 import grp
 import re
@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from aiosystemd import probe
+from aiosystemd.doctor import haproxy
 from aiosystemd.doctor.addresses import endpoint
 from aiosystemd.doctor.configuration import Directive
 from aiosystemd.doctor.finding import Finding, command, edit, then
@@ -16,35 +17,43 @@ from aiosystemd.doctor.identity import Identity, group_exists
 from aiosystemd.doctor.programs import run
 from aiosystemd.doctor.subject import Subject, fault, fine, last_line, unseen
 from aiosystemd.export.nginx import site_path
-from aiosystemd.host import OLDEST_NGINX
+from aiosystemd.host import OLDEST_HAPROXY, OLDEST_NGINX
 
 _HERE: Final = re.compile(r" in (/\S+):(\d+)$")
 
 
 def server(s: Subject) -> Iterator[Finding]:
-    """Look whether nginx is there, new enough and running, and reads our site and finds its own configuration right."""
-    if s.deployment.proxy.kind != "nginx":
+    """Look whether the proxy is there, new enough and running, and reads our site and finds its configuration right."""
+    kind = s.deployment.proxy.kind
+    if kind == "none":
         return
-    found = [*_program(s), *_running(s), *_right(s), *_included(s)]
+    found = [*_program(s, kind), *_running(s, kind)]
+    if kind == "nginx":
+        found += (*_right(s), *_included(s))
+    elif probe.program(kind):
+        found += (*haproxy.right(s), *haproxy.reloads(s), *haproxy.told(s))
     yield from found
     if not found:
-        yield fine("nginx runs, finds its configuration right and reads conf.d")
+        yield fine(f"{kind} runs, finds its configuration right and reads conf.d")
 
 
-def _program(s: Subject) -> Iterator[Finding]:
-    version = probe.nginx_version()
-    if probe.program("nginx") is None:
-        yield s.error(("proxy", "kind"), "nginx is not installed", command("apt-get", "install", "nginx"))
-    elif version is not None and version < OLDEST_NGINX:
-        shown, oldest = (".".join(map(str, each)) for each in (version, OLDEST_NGINX))
-        mend = command("apt-get", "install", "--only-upgrade", "nginx")
-        yield fault("nginx", f"is version {shown}; {oldest} is the oldest supported", mend)
+def _program(s: Subject, kind: str) -> Iterator[Finding]:
+    if probe.program(kind) is None:
+        yield s.error(("proxy", "kind"), f"{kind} is not installed", command("apt-get", "install", kind))
+        return
+    nginx = kind == "nginx"
+    version = probe.nginx_version() if nginx else probe.haproxy_version()
+    least = OLDEST_NGINX if nginx else OLDEST_HAPROXY
+    if version is not None and version < least:
+        shown, oldest = (".".join(map(str, each)) for each in (version, least))
+        mend = command("apt-get", "install", "--only-upgrade", kind)
+        yield fault(kind, f"is version {shown}; {oldest} is the oldest supported", mend)
 
 
-def _running(s: Subject) -> Iterator[Finding]:
-    if probe.program("nginx") and s.systemd_runs and run("systemctl", "is-active", "nginx").returncode:
-        mend = command("systemctl", "enable", "--now", "nginx")
-        yield fault("nginx", "is not running", mend)
+def _running(s: Subject, kind: str) -> Iterator[Finding]:
+    if probe.program(kind) and s.systemd_runs and run("systemctl", "is-active", kind).returncode:
+        mend = command("systemctl", "enable", "--now", kind)
+        yield fault(kind, "is not running", mend)
 
 
 def _right(s: Subject) -> Iterator[Finding]:
@@ -76,17 +85,23 @@ def _included(s: Subject) -> Iterator[Finding]:
 
 
 def sockets(s: Subject) -> Iterator[Finding]:
-    """Look whether nginx, as the user that it runs as, can connect to the unix sockets and read the static files."""
-    user = None if s.deployment.proxy.kind != "nginx" else _user(s)
+    """Look whether the proxy, as the user that it runs as, can connect to the unix sockets and read static files."""
+    kind = s.deployment.proxy.kind
+    user = None if kind == "none" else _user(s)
     if user is None:
         return
     found = [*_socket_group(s, user), *_socket_directory(s, user), *_static(s, user)]
     yield from found
     if not found:
-        yield fine(f"nginx can reach the instances as {user.name}")
+        yield fine(f"{kind} can reach the instances as {user.name}")
 
 
 def _user(s: Subject) -> Identity | None:
+    if s.deployment.proxy.kind == "haproxy":
+        try:
+            return Identity.of_user(*haproxy.user())
+        except KeyError:
+            return None  # haproxy -c has said so
     configuration = s.nginx
     if configuration is None:
         return None
@@ -101,17 +116,17 @@ def _user(s: Subject) -> Identity | None:
 
 
 def _socket_group(s: Subject, user: Identity) -> Iterator[Finding]:
-    listen = s.deployment.listen
+    listen, group, kind = s.deployment.listen, s.deployment.socket_group, s.deployment.proxy.kind
     mode = int(listen.mode, 8)
     # unix(7): to connect takes write permission on the socket.
-    if listen.port is not None or mode & 0o002 or not group_exists(listen.group):
+    if listen.port is not None or mode & 0o002 or not group_exists(group):
         return
     if not mode & 0o020:
-        yield s.error(("listen", "mode"), f"mode {listen.mode} lets only root connect, and nginx runs as {user.name}")
-    elif not _is_in(user, listen.group):
-        what = f"nginx runs as {user.name}, who is not in the group {listen.group} of the sockets"
-        join = command("usermod", "--append", "--groups", listen.group, user.name)
-        yield s.error(("listen", "group"), what, then(join, command("systemctl", "restart", "nginx")))
+        yield s.error(("listen", "mode"), f"mode {listen.mode} lets only root connect, and {kind} runs as {user.name}")
+    elif not _is_in(user, group):
+        what = f"{kind} runs as {user.name}, who is not in the group {group} of the sockets"
+        join = command("usermod", "--append", "--groups", group, user.name)
+        yield s.error(("listen", "group"), what, then(join, command("systemctl", "restart", kind)))
 
 
 def _is_in(user: Identity, group: str) -> bool:
@@ -122,7 +137,7 @@ def _socket_directory(s: Subject, user: Identity) -> Iterator[Finding]:
     directory = s.deployment.socket_directory
     place = next(path for path in (Path(directory), *Path(directory).parents) if path.exists())
     if s.deployment.listen.port is None and (blocked := user.blocked(str(place))):
-        what = f"{blocked} cannot be entered by {user.name}, as whom nginx runs"
+        what = f"{blocked} cannot be entered by {user.name}, as whom {s.deployment.proxy.kind} runs"
         yield s.error(("listen", "directory"), what, command("chmod", "o+x", blocked))
 
 
@@ -140,7 +155,10 @@ def _static(s: Subject, user: Identity) -> Iterator[Finding]:
 
 
 def names(s: Subject) -> Iterator[Finding]:
-    """Look whether another site of this nginx answers to the same names on the same addresses."""
+    """Look whether another site of this proxy has the same addresses, and with nginx the same names."""
+    if s.deployment.proxy.kind == "haproxy":
+        yield from haproxy.addresses(s)
+        return
     configuration = None if s.deployment.proxy.kind != "nginx" else s.nginx
     if configuration is None:
         return

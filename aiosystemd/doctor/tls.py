@@ -14,7 +14,7 @@ _SOON: Final = 14
 
 
 def certificate(s: Subject) -> Iterator[Finding]:
-    """Look whether nginx could serve HTTPS with the certificate."""
+    """Look whether the proxy could serve HTTPS with the certificate."""
     tls = s.deployment.proxy.tls
     if tls is None:
         return
@@ -36,7 +36,7 @@ def _unreadable(s: Subject, tls: Tls) -> Iterator[Finding]:
     for key, path, command_name in (("certificate", tls.certificate, "x509"), ("key", tls.key, "pkey")):
         where = ("proxy", "tls", key)
         if not Path(path).exists():
-            yield s.error(where, f"{path} does not exist: nginx would not start", _new(s, tls))
+            yield s.error(where, f"{path} does not exist: {s.deployment.proxy.kind} would not start", _new(s, tls))
             continue
         done = run("openssl", command_name, "-in", path, "-noout", stdin="")
         if done.returncode:
@@ -48,7 +48,7 @@ def _key(s: Subject, tls: Tls) -> Iterator[Finding]:
     of_certificate = run("openssl", "x509", "-in", tls.certificate, "-noout", "-pubkey").stdout
     of_key = run("openssl", "pkey", "-in", tls.key, "-pubout").stdout
     if of_certificate.strip() != of_key.strip():
-        what = f"{tls.key} is not the key of {tls.certificate}: nginx would not start"
+        what = f"{tls.key} is not the key of {tls.certificate}: {s.deployment.proxy.kind} would not start"
         yield s.error(("proxy", "tls", "key"), what, _new(s, tls))
     elif Path(tls.key).stat().st_mode & 0o004:
         what = f"{tls.key} can be read by everyone on this host"

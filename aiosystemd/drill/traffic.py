@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Final, Self
 
-from aiosystemd.ask import quoted
 from aiosystemd.model import Deployment, Proxy
+from aiosystemd.render.text import quoted
 
 CLIENTS: Final = 4
 PAUSE: Final = 0.02

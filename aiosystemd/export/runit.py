@@ -28,7 +28,7 @@ def _run(d: Deployment, instance: str, source: str) -> Script:
     script = Script(header(source))
     script.add(raw("exec 2>&1"))
     why = "The sockets get the group of their directory, the proxy's."
-    made = (("2750", user, d.listen.group, d.socket_directory), ("0700", user, group, state_directory(d)))
+    made = (("2750", user, d.socket_group, d.socket_directory), ("0700", user, group, state_directory(d)))
     for mode, owner, owners, path in made if d.listen.port is None else made[1:]:
         script.add(command(("install", "-d", "-m", mode, "-o", owner, "-g", owners, path)), comment=why)
         why = ""

@@ -95,6 +95,6 @@ def socket(d: Deployment, host: Host, address: Value) -> Iterator[Directive]:
     if d.listen.port is None:
         yield "SocketMode", raw(d.listen.mode), None
         if not host.scope.user or "group" in d.listen.model_fields_set:
-            yield "SocketGroup", text(d.listen.group), "The proxy's."
+            yield "SocketGroup", text(d.socket_group), "The proxy's."
     why = "Requests that wait while the instance restarts; capped by net.core.somaxconn."
     yield "Backlog", number(d.listen.backlog), why

@@ -38,3 +38,8 @@ def comment_lines(text: str, *, indent: str = "") -> Iterator[str]:
     lines = [shown] if len(shown) <= width else textwrap.wrap(shown, width, break_on_hyphens=False)
     for line in lines or [""]:
         yield f"{indent}# {line}".rstrip()
+
+
+def quoted(path: str) -> str:
+    """Return ``path`` as a request has it: RFC 3986, 2.1, blanks and what is beyond ASCII by their UTF-8 bytes."""
+    return "".join(c if "!" <= c <= "~" else "".join(f"%{byte:02X}" for byte in c.encode()) for c in path)

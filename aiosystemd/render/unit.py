@@ -111,6 +111,15 @@ def words(items: Iterable[Word]) -> Value:
     return Value(" ".join(_word(item, _double_percent) for item in items))
 
 
+def mount(source: str, target: str) -> Value:
+    """Return one ``SOURCE:TARGET`` for ``BindPaths=`` and its like, for a source that may be missing.
+
+    Each side has its own quotes, which hide a colon in it too.
+    """
+    sides = (_word(each, _double_percent) for each in (f"-{source}", target))
+    return Value(":".join(f'"{each}"' if ":" in each and not each.startswith('"') else each for each in sides))
+
+
 def environment(name: str, value: str | Parts) -> Value:
     """Return one assignment for ``Environment=``, which knows C's escapes and so takes any character."""
     if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):

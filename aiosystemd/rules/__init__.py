@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 
 from aiosystemd.model import Deployment
-from aiosystemd.rules import gunicorn, listening, proxy, sandbox, service, timing
+from aiosystemd.rules import gunicorn, haproxy, listening, proxy, sandbox, service, timing
+from aiosystemd.rules.haproxy import unknown_to_haproxy
 from aiosystemd.rules.listening import SUN_PATH
 from aiosystemd.rules.proxy import location, normal_address
 from aiosystemd.rules.rule import RULES, Violation
@@ -15,6 +16,7 @@ __all__ = [
     "Violation",
     "described",
     "gunicorn",
+    "haproxy",
     "listening",
     "location",
     "normal_address",
@@ -23,6 +25,7 @@ __all__ = [
     "service",
     "timing",
     "unknown_to",
+    "unknown_to_haproxy",
     "violations",
 ]
 

@@ -87,7 +87,7 @@ def _addresses_and_names(d: Deployment) -> Iterator[Violation]:
     names = ((("proxy", "server_names", i), name.lower()) for i, name in enumerate(proxy.server_names))
     yield from twice(names, "the server name")
     for i, name in enumerate(proxy.server_names):
-        if len(name) > HASHED_NAME:
+        if len(name) > HASHED_NAME and proxy.kind == "nginx":
             what = f"nginx takes server names of up to {HASHED_NAME} characters as it comes, and refuses this one"
             hint = "set server_names_hash_bucket_size and map_hash_bucket_size to 128 or more in nginx.conf"
             yield Violation((("proxy", "server_names", i),), what, hint, "warning")

@@ -167,5 +167,5 @@ def _left_out(d: Deployment, root: Path, nginx: str | None) -> Iterator[str]:
     if d.proxy.site is not None:
         yield f"without the site of {d.proxy.site}: everything is below {d.proxy.prefix}"
     if not nginx:
-        why = "nginx is not installed" if d.proxy.kind == "nginx" else 'proxy.kind is "none"'
+        why = "nginx is not installed" if d.proxy.kind == "nginx" else f'proxy.kind is "{d.proxy.kind}"'
         yield f"{why}: the instances are served directly"

@@ -23,6 +23,7 @@ _BASE: Final = (
     "haproxy",
     "iproute2",
     "openssl",
+    "procps",  # haproxy.service reloads with its kill(1)
     "python3",
     "python3-pip",
     "python3-systemd",

@@ -116,7 +116,7 @@ class Site:
             time.sleep(0.05)
 
     def ask(self, path: str = "/", body: bytes | None = None, headers: dict[str, str] | None = None) -> Answer:
-        """Ask through nginx."""
+        """Ask through the proxy."""
         return _answer(self._http(path, body, {"Host": self.host, **(headers or {})}))
 
     def ask_instance(self, name: str, path: str = "/", body: bytes | None = None) -> Answer:
@@ -127,7 +127,7 @@ class Site:
         return f"/run/{self.name}/{name}.sock"
 
     def connect(self, path: str, *head: str, instance: str | None = None, method: str = "GET") -> socket.socket:
-        """Return a connection, through nginx or to an instance, on which the head of a request was sent."""
+        """Return a connection, through the proxy or to an instance, on which the head of a request was sent."""
         connection = self.machine.connect(unix=self.socket_path(instance)) if instance else self.machine.connect()
         connection.settimeout(PATIENCE)
         lines = (f"{method} {path} HTTP/1.1", f"Host: {self.host}", *head, "", "")

@@ -39,9 +39,10 @@ class Row(NamedTuple):
     """How many instances there are more of."""
 
 
-NOTHING, DAEMON_RELOAD, RELOAD, RESTART, SOCKETS, PROXY = Consequence
+NOTHING, DAEMON_RELOAD, RELOAD, RESTART, SOCKETS, PROXY, PROXY_RESTART = Consequence
 TLS = {"certificate": "/a.pem", "key": "/k.pem"}
 TCP = {"listen.port": 8001}
+HAPROXY = {"proxy.kind": "haproxy"}
 STATIC = {"proxy.static": {"/s/": "/srv"}}
 MAINTENANCE = {"page": "/page.html", "switch": "/switch"}
 USER = {"service.user": "shop"}
@@ -106,6 +107,13 @@ ROWS = (
     Row("sandbox.max_exposure", (None, 9.5), NOTHING),
     # The sockets' peer is not asked any more who the client is.
     Row("proxy.kind", (None, "none"), RELOAD, proxy=True),
+    # Nothing is kept idle that a drain would wait for, and the sockets belong to another group.
+    Row("proxy.kind", (None, "haproxy"), SOCKETS, proxy=True),
+    Row("proxy.kind", (None, "haproxy"), RELOAD, proxy=True, beside=TCP),
+    Row("listen.directory", (None, "/run/a", "/run/b"), SOCKETS, proxy=True, beside=HAPROXY),
+    Row("proxy.gzip", (None, False), NOTHING, proxy=True, beside=HAPROXY),
+    Row("health.path", (None, "/health"), NOTHING, proxy=True, beside=HAPROXY),
+    Row("instances", (2, 3), DAEMON_RELOAD, proxy=True, added=1, beside=HAPROXY),
     Row("proxy.server_names", (None, ["a.org"], ["a.org", "b.org"]), NOTHING, proxy=True),
     Row("proxy.listen", (None, ["8080"], ["8080", "8081"]), NOTHING, proxy=True),
     Row("proxy.default_server", (None, True), NOTHING, proxy=True),
@@ -218,7 +226,7 @@ def test_the_keys_of_every_table_are_found() -> None:
 def test_consequence_of_a_key(row: Row, before: Any, after: Any, count: int, tmp_path: Path) -> None:
     old, new = (described({**row.beside, row.key: value}) for value in (before, after))
     proposal = proposed(old, new, tmp_path)
-    assert (proposal.gravest, proposal.proxy) == (row.gravest, row.proxy)
+    assert (proposal.gravest, bool(proposal.proxies)) == (row.gravest, row.proxy)
     assert proposal.anything == (row.gravest is not NOTHING or row.proxy)
     assert (len(proposal.added), len(proposal.removed)) == (max(count, 0), max(-count, 0))
     assert {each.kind for each in proposal.effects()} <= {"create", "update", "remove"}
@@ -240,7 +248,7 @@ def test_a_file_that_was_removed_is_put_back_and_read(tmp_path: Path) -> None:
     for name in ("systemd/system/shop@.service", "nginx/conf.d/shop.conf"):
         (tmp_path / "etc" / name).unlink()
     proposal = propose(by_text(FILE, described({}), HOST, tmp_path), store, tmp_path, None)
-    assert (proposal.gravest, proposal.proxy) == (DAEMON_RELOAD, True)
+    assert (proposal.gravest, bool(proposal.proxies)) == (DAEMON_RELOAD, True)
 
 
 def test_the_same_again_is_nothing(tmp_path: Path) -> None:
@@ -264,9 +272,9 @@ def test_a_change_of_nothing_does_not_stand_in_the_way_of_scaling(tmp_path: Path
 def test_of_many_changes_the_gravest_counts(tmp_path: Path) -> None:
     new = {"app": "a:c", "service.tasks_max": 5, "service.restart": "on-failure", "health.path": "/x"}
     proposal = proposed(described({}), described(new), tmp_path)
-    assert (proposal.gravest, proposal.proxy) == (RESTART, False)
+    assert (proposal.gravest, bool(proposal.proxies)) == (RESTART, False)
     proposal = proposed(described({}), described({**new, "listen.mode": "0666", "proxy.connections": 5}), tmp_path)
-    assert (proposal.gravest, proposal.proxy) == (SOCKETS, True)
+    assert (proposal.gravest, bool(proposal.proxies)) == (SOCKETS, True)
 
 
 def test_another_name_is_another_deployment(tmp_path: Path) -> None:
@@ -283,7 +291,7 @@ def test_first_apply_starts_all_and_renews_none(tmp_path: Path) -> None:
     proposal = propose(wanted, Store("shop", tmp_path / "state"), tmp_path, None)
     assert proposal.added == ("1", "2", "3", "4")
     assert proposal.gravest is DAEMON_RELOAD
-    assert proposal.proxy
+    assert proposal.proxies
 
 
 def test_effects_say_file_by_file_what_they_do(tmp_path: Path) -> None:

@@ -214,4 +214,4 @@ def test_without_rights_it_says_what_it_could_not_look_at(directory: Path) -> No
     (directory / "app.py").write_text(_APP)
     version("aiosystemd")  # what it needs is imported now: the interpreter may lie where nobody else may look
     found = unprivileged(lambda: [(each.check, each.severity) for each in examine(str(file), Host()).findings])
-    assert {check for check, severity in found if severity == "unseen"} >= {"paths", "nginx", "tls"}
+    assert {check for check, severity in found if severity == "unseen"} >= {"paths", "proxy", "tls"}

@@ -6,6 +6,7 @@ from pathlib import PurePosixPath
 from typing import Final
 
 from aiosystemd.export.nginx.upstream import CONNECTION, PORT, rate_zone, seconds, variable
+from aiosystemd.export.proxy import TEXT
 from aiosystemd.model import Deployment, Maintenance
 from aiosystemd.render.nginx import Directive, block, directive, raw
 from aiosystemd.rules import location
@@ -22,14 +23,6 @@ _SWITCHED: Final = {
 nginx leaves out an empty one. An ``add_header`` in a location would take away all that its server adds, and nobody
 who writes one knows what that is when the site is another deployment's; to set a variable takes nothing away.
 """
-
-_TEXT: Final = (
-    *("text/plain", "text/css", "text/csv", "text/javascript", "text/markdown", "text/xml"),
-    *("application/javascript", "application/json", "application/ld+json", "application/manifest+json"),
-    *("application/problem+json", "application/xml", "application/atom+xml", "application/rss+xml"),
-    *("application/xhtml+xml", "application/wasm", "application/vnd.api+json", "image/svg+xml"),
-)
-"""What gets smaller, beside text/html, which nginx always compresses. No text/event-stream: it flows in small parts."""
 
 
 def joined(d: Deployment, prefix: str) -> Directive:
@@ -100,7 +93,7 @@ def _headers(d: Deployment) -> Iterator[Directive]:
 def _compression(d: Deployment) -> Iterator[Directive]:
     yield directive("gzip", raw("on" if d.proxy.gzip else "off"))
     if d.proxy.gzip:
-        yield directive("gzip_types", *map(raw, _TEXT))
+        yield directive("gzip_types", *map(raw, TEXT))
         yield directive("gzip_min_length", raw("1024"))
         yield directive("gzip_proxied", raw("any"))
     if d.proxy.gzip or d.proxy.precompressed:

@@ -4,20 +4,13 @@ from collections.abc import Iterator
 
 from aiosystemd.export.nginx.locations import locations, settings, unset
 from aiosystemd.export.nginx.upstream import networks, variable
+from aiosystemd.export.proxy import CIPHERS
 from aiosystemd.host import Host
 from aiosystemd.model import Deployment, Proxy, Tls
 from aiosystemd.render.nginx import Directive, Value, block, directive, raw
 
 _HTTP2_DIRECTIVE = (1, 25, 1)
 """First version with ``http2 on;``; older ones want a parameter of ``listen``, which newer ones warn about."""
-
-_CIPHERS = ":".join(
-    f"ECDHE-{key}-{cipher}"
-    for cipher in ("AES128-GCM-SHA256", "AES256-GCM-SHA384", "CHACHA20-POLY1305")
-    for key in ("ECDSA", "RSA")
-)
-"""Of TLS 1.2: those with forward secrecy and authenticated encryption (RFC 9325, section 4.2), which are all good: so
-the client chooses, who knows what its hardware is fast at. TLS 1.3 has no others."""
 
 
 def servers(d: Deployment, host: Host) -> Iterator[Directive]:
@@ -72,7 +65,7 @@ def _tls(d: Deployment, tls: Tls) -> Iterator[Directive]:
     yield directive("ssl_certificate", tls.certificate)
     yield directive("ssl_certificate_key", tls.key)
     yield directive("ssl_protocols", raw("TLSv1.2"), raw("TLSv1.3"))
-    yield directive("ssl_ciphers", _CIPHERS)
+    yield directive("ssl_ciphers", CIPHERS)
     yield directive("ssl_prefer_server_ciphers", raw("off"))
     yield directive("ssl_session_cache", raw(f"shared:{d.name}_TLS:1m"))
     yield directive("ssl_session_tickets", raw("off"))
