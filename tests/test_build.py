@@ -109,7 +109,17 @@ def of_two(first: str, second: str) -> list[str]:
         (
             'proxy.kind = "none"',
             JOIN,
-            '3:14: a has no site: its proxy.kind is "none" (a.toml) (set it to nginx there, or remove',
+            '3:14: a has no site to join: its proxy.kind is "none" (a.toml) (set it to nginx there, o',
+        ),
+        (
+            'proxy.kind = "haproxy"',
+            'proxy = { kind = "haproxy", listen = ["*:80"] }',
+            "3:39: HAProxy's address 80 is claimed by a.toml too (give each site an address of its own",
+        ),
+        (
+            'proxy.kind = "haproxy"',
+            'proxy.listen = ["127.0.0.1:80"]',
+            "3:17: nginx without TLS listens on 127.0.0.1:80, and haproxy without TLS of a.toml",
         ),
     ],
 )
@@ -125,6 +135,8 @@ def test_two_deployments_cannot_claim_the_same(first: str, second: str, problem:
         ("", 'proxy.listen = ["81"]'),
         ("", 'proxy.listen = ["127.0.0.1:80"]'),
         ("", 'proxy.kind = "none"'),
+        ("", 'proxy = { kind = "haproxy", listen = ["81"] }'),
+        ('proxy.kind = "haproxy"', 'proxy = { kind = "haproxy", listen = ["81"] }'),
         ('proxy.static = { "/api/static/" = "/srv/a" }\nproxy.streams = ["/"]', JOIN),
         ("listen.port = 8000", f"{OTHER}\nlisten.port = 8004"),
         ("listen.port = 8000", f'{OTHER}\nlisten = {{ port = 8000, address = "::1" }}'),

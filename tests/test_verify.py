@@ -25,7 +25,7 @@ CHECKERS = ["systemd-analyze verify", "systemd-analyze security", "nginx -t"]
 
 @pytest.fixture(autouse=True)
 def _checkers() -> None:
-    for name in ("systemd-analyze", "nginx", "openssl"):
+    for name in ("systemd-analyze", "nginx", "haproxy", "openssl"):
         require(name)
 
 
@@ -42,13 +42,29 @@ def test_the_checkers_agree_with_everything_that_is_generated(file: Path) -> Non
     deployment, _ = load(file)
     found = list(verify(deployment, HERE, file.name))
     assert [problem for verdict in found for problem in verdict.problems] == []
-    assert [verdict.checker for verdict in found if verdict.ran] == CHECKERS[: 2 + (deployment.proxy.kind == "nginx")]
+    of_proxy = {"nginx": ["nginx -t"], "haproxy": ["haproxy -c"], "none": []}
+    assert [each.checker for each in found if each.ran] == [*CHECKERS[:2], *of_proxy[deployment.proxy.kind]]
 
 
 def test_the_same_is_said_without_privileges() -> None:
     more = 'service.directives.Nonsense = 1\nproxy.tls = { certificate = "/a", key = "/b" }\n'
     assert unprivileged(lambda: verdicts(more)) == verdicts(more)
     assert [verdict.said for verdict in unprivileged(verdicts)] == ["passed"] * 3
+
+
+def test_what_haproxy_refuses_is_reported_with_file_and_line(tmp_path: Path) -> None:
+    certificate = tmp_path / "c.pem"
+    for path in (certificate, tmp_path / "c.pem.key"):
+        path.write_text("nonsense")
+    tls = f'{{ certificate = "{certificate}", key = "{certificate}.key" }}'
+    (first, *_) = problems(f'proxy = {{ kind = "haproxy", tls = {tls} }}\n')
+    assert (first.at.file, first.at.line > 0) == ("/etc/haproxy/conf.d/shop.cfg", True)
+    assert "unable to load certificate" in first.what
+
+
+def test_an_older_haproxy_does_not_judge_for_a_newer_one() -> None:
+    last = verdicts('proxy.kind = "haproxy"\n', Host(haproxy=(99, 0)))[-1]
+    assert (last.ran, "99.0 asked for" in last.note) == (False, True)
 
 
 def test_an_unknown_directive_is_reported_with_file_and_line() -> None:

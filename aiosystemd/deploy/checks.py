@@ -31,7 +31,7 @@ def proxies(names: Iterable[str]) -> Iterator[Problem]:
     for name in names:
         if words := proxy.refusal(name):
             hint = f"{name} refuses what it has, before anything is changed: mend that first"
-            yield Problem(Location(name), words, hint)
+            yield Problem(Location(proxy.CHECKER[name]), words, hint)
 
 
 def code(wanted: Wanted, host: Host) -> Iterator[Problem]:

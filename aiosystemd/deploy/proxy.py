@@ -12,6 +12,9 @@ from aiosystemd.probe import program
 from aiosystemd.rollout.work import Failed, Work
 from aiosystemd.systemctl import Command
 
+CHECKER: Final = {"nginx": "nginx -t", "haproxy": "haproxy -c"}
+"""What a proxy's own checker is called."""
+
 _PATIENCE: Final = 10.0
 """Seconds in which a proxy starts workers that have read the new configuration."""
 
@@ -48,7 +51,7 @@ def reload(work: Work, name: str, directories: Iterable[str] = ()) -> None:
 
     """
     if words := refusal(name):
-        raise Failed(f"{name} {' '.join(_check(name))}: {words}")
+        raise Failed(f"{CHECKER[name]}: {words}")
     unit = f"{name}.service"
     main = _main_process(unit)
     if not main:
@@ -68,10 +71,10 @@ def reload(work: Work, name: str, directories: Iterable[str] = ()) -> None:
 
 def _wait_for_new(work: Work, name: str, main: int, before: frozenset[int]) -> None:
     # nginx(8), haproxy(1): the reload is a signal; what is wrong only then, such as an address in use, is in its log.
-    end = time.monotonic() + _PATIENCE
+    end, logs = time.monotonic() + _PATIENCE, "error log" if name == "nginx" else "journal"
     while not _children(main) - before:
         if time.monotonic() > end:
-            raise Failed(f"{name} has not taken the new configuration, and its log says why")
+            raise Failed(f"{name} has not taken the new configuration, and its {logs} says why")
         work.rest(_LOOK)
 
 
