@@ -38,9 +38,11 @@ for name in $(ls aiosystemd /var/lib/aiosystemd nginx/conf.d | sed -nE 's/\\.(to
     systemctl stop "$name.target" "$name@*"
 done >/dev/null 2>&1
 find /etc/systemd/system /etc/nginx/conf.d -maxdepth 1 -type f -delete
-rm -rf /etc/aiosystemd /var/lib/aiosystemd /srv/* /root/page
+rm -rf /etc/aiosystemd /var/lib/aiosystemd /srv/* /root/page /etc/haproxy/conf.d /etc/systemd/system/haproxy.service.d
 systemctl daemon-reload
 systemctl reset-failed
+systemctl disable --now haproxy
+systemctl enable nginx
 systemctl restart nginx
 """
 

@@ -19,6 +19,7 @@ app = "my_app_module:my_web_app"
 directory = "/srv/example"
 """
 _APP: Final = "from aiohttp import web\nmy_web_app = web.Application()\n"
+_HAPROXY: Final = 'proxy.kind = "haproxy"\n'
 _SSL: Final = "/etc/ssl/example"
 _TLS: Final = f"""\
 proxy.server_names = ["example.test", "*.example.test"]
@@ -395,7 +396,7 @@ CASES: Final = {
         key='"192.0.2.9:80"',
     ),
     "nginx is not installed": Case(
-        "nginx",
+        "proxy",
         r"^nginx is not installed",
         toml='proxy.server_names = ["example.test"]\n',
         make="mv /usr/sbin/nginx /root/",
@@ -403,22 +404,65 @@ CASES: Final = {
         mends=False,
     ),
     "nginx is too old": Case(
-        "nginx",
+        "proxy",
         r"^is version 1\.18\.0; 1\.22 is the oldest",
         make=_fake("nginx", "-v", '"nginx version: nginx/1.18.0"'),
         undo="rm /usr/local/sbin/nginx",
         mends=False,
     ),
-    "nginx does not run": Case("nginx", r"^is not running", make="systemctl stop nginx"),
+    "nginx does not run": Case("proxy", r"^is not running", make="systemctl stop nginx"),
     "nginx refuses its configuration": Case(
-        "nginx",
+        "proxy",
         r"^nginx -t: .*unknown directive \"nonsense\"",
         make="echo 'nonsense;' > /etc/nginx/conf.d/other.conf",
         undo="rm /etc/nginx/conf.d/other.conf",
         mends=False,
     ),
     "nginx does not read conf.d": Case(
-        "nginx", r"^does not include /etc/nginx/conf.d/example.conf", make="sed -i '/conf.d/d' /etc/nginx/nginx.conf"
+        "proxy", r"^does not include /etc/nginx/conf.d/example.conf", make="sed -i '/conf.d/d' /etc/nginx/nginx.conf"
+    ),
+    "HAProxy is not installed": Case(
+        "proxy",
+        r"^haproxy is not installed",
+        toml=_HAPROXY,
+        make="mv /usr/sbin/haproxy /root/",
+        undo="mv /root/haproxy /usr/sbin/",
+        mends=False,
+    ),
+    "HAProxy does not run": Case("proxy", r"^is not running", toml=_HAPROXY, make="systemctl stop haproxy"),
+    "HAProxy refuses its configuration": Case(
+        "proxy",
+        r"^haproxy -c: .*unknown keyword 'nonsense'",
+        toml=_HAPROXY,
+        make="echo nonsense >> /etc/haproxy/haproxy.cfg",
+        undo="sed -i '/^nonsense$/d' /etc/haproxy/haproxy.cfg",
+        mends=False,
+    ),
+    "HAProxy is not told of the sites": Case(
+        "proxy",
+        r"^sets EXTRAOPTS, so that HAProxy is not told to read /etc/haproxy/conf.d",
+        toml=_HAPROXY,
+        make="cp /etc/default/haproxy /root/; echo 'EXTRAOPTS=\"-S /run/x.sock\"' >> /etc/default/haproxy",
+        undo="mv /root/haproxy /etc/default/haproxy",
+        mends=False,
+    ),
+    "HAProxy cannot be reloaded": Case(
+        "proxy",
+        r"^cannot be reloaded: its ExecReload= starts /bin/kill, which is not there",
+        toml=_HAPROXY,
+        make="mv /bin/kill /root/",
+        undo="mv /root/kill /bin/",
+        mends=False,
+    ),
+    "another frontend of HAProxy has the address": Case(
+        "names",
+        r"^/etc/haproxy/haproxy.cfg listens on 8090 too",
+        toml=f'{_HAPROXY}proxy.listen = ["8090"]\n',
+        make="cp /etc/haproxy/haproxy.cfg /root/; "
+        "printf 'frontend other\n    bind :8090\n' >> /etc/haproxy/haproxy.cfg",
+        undo="mv /root/haproxy.cfg /etc/haproxy/haproxy.cfg",
+        key='"8090"',
+        mends=False,
     ),
     "nginx is not in the sockets' group": Case(
         "sockets",
