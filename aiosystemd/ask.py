@@ -6,6 +6,7 @@ import http.client
 import io
 import math
 import socket
+import ssl
 import time
 from collections.abc import Mapping
 from typing import cast
@@ -43,10 +44,11 @@ def listens(address: Address) -> bool:
 class Question:
     """The health check, asked of one address."""
 
-    def __init__(self, loop: Loop, address: Address, host: str, health: Health) -> None:
+    def __init__(self, loop: Loop, address: Address, host: str, health: Health, *, tls: bool = False) -> None:
         self._loop = loop
         self._health = health
         self._received = b""
+        self._tls = _Tls() if tls else None
         self.deadline = time.monotonic() + health.timeout
         self.good = False
         self.answer = ""
@@ -71,19 +73,27 @@ class Question:
         self._socket.settimeout(_CONNECT)
         self._socket.connect(address)
         headers = {"Host": host, "User-Agent": "aiosystemd", "Accept": "*/*", "Connection": "close"}
-        self._socket.sendall(_request(self._health.path, headers))
+        request = _request(self._health.path, headers)
+        self._socket.sendall(self._tls.begin(request) if self._tls else request)
         self._socket.settimeout(0)
         self._loop.watch(self._socket.fileno(), self._read)
 
     def _read(self) -> None:
         try:
             part = self._socket.recv(_ENOUGH)
+            self._received += self._decrypted(part) if self._tls else part
         except OSError as error:
-            self._end(f"gives no answer: {error.strerror}")
+            self._end(f"gives no answer: {error.strerror or error}")
             return
-        self._received += part
         if not part or len(self._received) >= _ENOUGH:
             self._end(self._parsed() or "gives no answer: the connection was closed")
+
+    def _decrypted(self, part: bytes) -> bytes:
+        if not self._tls or not part:
+            return b""
+        said = self._tls.receive(part)
+        self._socket.sendall(self._tls.to_send())
+        return said
 
     def _end(self, answer: str) -> None:
         self.answer = answer
@@ -103,6 +113,45 @@ class Question:
         wanted = "" if self.good else f", not {self._health.status}"
         line = _first_line(body)
         return f"answers {response.status} {_printable(response.reason)}{wanted}" + (f": {line}" if line else "")
+
+
+class _Tls:
+    """TLS without a socket, so that nobody waits for it; the certificate is taken as it is."""
+
+    def __init__(self) -> None:
+        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._object = unverified().wrap_bio(self._incoming, self._outgoing)
+        self._request = b""
+
+    def begin(self, request: bytes) -> bytes:
+        """Return the first bytes to send; ``request`` goes behind the handshake."""
+        self._request = request
+        self.receive(b"")
+        return self.to_send()
+
+    def receive(self, part: bytes) -> bytes:
+        """Take what came and return what it says."""
+        self._incoming.write(part)
+        said = b""
+        with contextlib.suppress(ssl.SSLWantReadError, ssl.SSLZeroReturnError):
+            self._object.do_handshake()
+            if self._request:
+                self._object.write(self._request)
+                self._request = b""
+            while more := self._object.read(_ENOUGH):
+                said += more
+        return said
+
+    def to_send(self) -> bytes:
+        return self._outgoing.read()
+
+
+def unverified() -> ssl.SSLContext:
+    """Return how this host speaks TLS with itself; whether others trust its certificate is another question."""
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
 
 
 class _Received:

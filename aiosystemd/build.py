@@ -44,8 +44,12 @@ def build(name_or_file: str, host: Host) -> Build:
 
 
 def with_instances(built: Build) -> Build:
-    """Return ``built``; raises ProblemsError where gunicorn's workers are in the place of instances."""
-    refuse_gunicorn(built.deployment, built.source, "aiosystemd generate --output /, and systemctl")
+    """Return ``built``; raises ProblemsError where there are no instances, or none that can be asked."""
+    instead = "aiosystemd generate --output /, and systemctl"
+    refuse_gunicorn(built.deployment, built.source, instead)
+    if built.deployment.listen.shared:
+        what = "instances on one port cannot be asked one by one: only check, generate and logs are for them"
+        raise ProblemsError(built.source.problem(("listen", "shared"), what, f"{instead}; or remove it"))
     return built
 
 

@@ -31,3 +31,9 @@ CONTROL: Final = "control"
 
 PREDECESSOR_VARIABLE: Final = "AIOSYSTEMD_PREDECESSOR"
 """Environment variable that tells the new process of a reload which descriptor leads to the old one."""
+
+TLS_CERTIFICATE: Final = "tls-certificate"
+"""The credential that has the certificate of an instance which speaks TLS itself."""
+
+TLS_KEY: Final = "tls-key"
+"""The credential that has its key."""

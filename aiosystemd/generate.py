@@ -66,11 +66,13 @@ def _steps(each: Build, changes: tuple[Change, ...]) -> Iterator[Action]:
 def _renewal(each: Build, updated: Iterable[PurePosixPath]) -> Iterator[Action]:
     """Yield the restart or rollout that changed units need."""
     name, systemctl = each.deployment.name, ("systemctl", *scope.current().option)
-    if each.deployment.server.kind == "gunicorn":
-        kinds = {path.suffix for path in updated if path.name.startswith(f"{name}.")}
+    if each.deployment.server.kind == "gunicorn" or each.deployment.listen.shared:
+        # One socket, whose queue waits for them.
+        service = f"{name}@*.service" if each.deployment.listen.shared else f"{name}.service"
+        kinds = {path.suffix for path in updated if path.name.startswith((f"{name}.", f"{name}@"))}
         units = [f"{name}.socket"] if ".socket" in kinds else []
         if kinds & {".socket", ".service", ".py"}:
-            yield Action((*systemctl, "restart", *units, f"{name}.service"), "use what has changed")
+            yield Action((*systemctl, "restart", *units, service), "use what has changed")
         return
     kinds = {path.suffix for path in updated if path.name.startswith(f"{name}@")}
     if ".socket" in kinds:

@@ -39,12 +39,18 @@ def _secrets(d: Deployment, manager: Manager) -> Iterator[Violation]:
     for name in d.service.credentials:
         what = f"{manager} passes no credentials: the application would start without {name}"
         yield Violation((("service", "credentials", name),), what, f"have it read a file of its user's, {_NEEDS}")
+    if d.listen.tls is not None:
+        what = f"{manager} passes no credentials: the application would start without its certificate"
+        yield Violation((("listen", "tls"),), what, f"remove it, {_NEEDS}")
     for index, file in enumerate(d.service.environment_files):
         what = f"{manager} reads no files of variables: the application would start without those of {file}"
         yield Violation((("service", "environment_files", index),), what, f"use service.environment, {_NEEDS}")
 
 
 def _sockets(d: Deployment, manager: Manager) -> Iterator[Violation]:
+    if d.listen.shared:
+        what = f"one port for all processes is written for systemd, not for {manager}"
+        yield Violation((("listen", "shared"),), what, f"remove it: each has a port then, {_NEEDS}")
     if manager is Manager.SUPERVISORD and d.listen.port is not None:
         what = "supervisord numbers its processes from one on, and cannot give each a port"
         yield Violation((("listen", "port"),), what, f"remove it: each has a unix socket then, {_NEEDS}")

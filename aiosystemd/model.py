@@ -7,6 +7,7 @@ written once, here: the JSON Schema and the man page are made from them.
 import ast
 import inspect
 from collections.abc import Iterator
+from ipaddress import ip_address
 from itertools import pairwise
 from types import ModuleType
 from typing import Annotated, Any, Literal
@@ -107,6 +108,15 @@ class Server(Table):
     """Whether ``request.remote``, ``.scheme`` and ``.host`` come from the proxy's ``X-Forwarded-`` headers."""
 
 
+class ListenTls(Table):
+    """The certificate of instances that no proxy is in front of."""
+
+    certificate: CredentialPath
+    """The certificate chain, PEM; systemd passes it as a credential."""
+    key: CredentialPath
+    """Its private key, PEM, without a passphrase; readable by root only, as systemd passes it as a credential."""
+
+
 class Sockets(Table):
     """The sockets, which systemd opens and keeps."""
 
@@ -118,10 +128,16 @@ class Sockets(Table):
     """Group of the unix sockets: the proxy's, by default ``www-data``, or ``haproxy`` for that one."""
     port: Annotated[int, Field(gt=0, lt=1 << 16)] | None = None
     """Serve on TCP ports in place of unix sockets: instance 1 on this port, instance 2 on the next one."""
+    shared: bool = False
+    """One port for all, ``port`` itself: every instance accepts from the same socket. What asks instances one by one,
+    such as ``apply`` and ``rollout``, is for ports or sockets of their own."""
     address: Address = "127.0.0.1"
-    """Address of the TCP ports."""
+    """Address of the TCP ports. Without a proxy, on one that is not the machine's own (127.0.0.1, ::1), clients are
+    taken to come by themselves: an instance that ends closes the connections that they keep idle."""
     backlog: Annotated[int, Field(gt=0, le=1 << 20)] = contract.BACKLOG
     """Connections that wait while an instance restarts; the kernel caps it at ``net.core.somaxconn``."""
+    tls: ListenTls | None = None
+    """Serve HTTPS without a proxy, on TCP ports."""
 
 
 class Timeouts(Table):
@@ -297,6 +313,12 @@ class Deployment(Table):
     def socket_group(self) -> str:
         """Group of the unix sockets."""
         return self.listen.group or ("haproxy" if self.proxy.kind == "haproxy" else "www-data")
+
+    @property
+    def direct(self) -> bool:
+        """Whether clients come to the instances by themselves."""
+        remote = self.listen.port is not None and not ip_address(self.listen.address).is_loopback
+        return self.proxy.kind == "none" and remote
 
     @property
     def idle(self) -> float:

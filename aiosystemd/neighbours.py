@@ -129,7 +129,8 @@ _INSTANCE = "an instance"
 
 def _sockets(index: int, d: Deployment) -> Iterator[tuple[str, _Socket]]:
     if d.listen.port is not None:
-        count = 1 if d.instances == "auto" or d.server.kind == "gunicorn" else d.instances
+        one = d.server.kind == "gunicorn" or d.listen.shared
+        count = 1 if one or d.instances == "auto" else d.instances
         for address in (normal_address(tcp_address(d, str(instance))) for instance in range(1, count + 1)):
             host, _, port = address.rpartition(":")
             concerns = (("listen", "port"), ("listen", "address"))

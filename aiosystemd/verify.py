@@ -142,6 +142,7 @@ def _systemd(d: Deployment, wanted: str, host: Host, root: Path) -> Iterator[Ver
     units = root / host.scope.units.relative_to("/")
     # An instance need not exist as a file: the template beside it is found.
     unit = d.name if d.server.kind == "gunicorn" else f"{d.name}@{instance_names(d, host)[0]}"
+    socket = d.name if d.listen.shared else unit
     # This directory comes before the host's.
     done = _run(
         analyze,
@@ -149,7 +150,7 @@ def _systemd(d: Deployment, wanted: str, host: Host, root: Path) -> Iterator[Ver
         "verify",
         "--man=no",
         "--recursive-errors=no",
-        *(str(units / name) for name in (f"{unit}.service", f"{unit}.socket")),
+        *(str(units / name) for name in (f"{unit}.service", f"{socket}.socket")),
         *(str(unit) for unit in sorted(units.glob("*.target"))),
         **_READS,
     )

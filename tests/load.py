@@ -11,10 +11,12 @@ Only the standard library is used, so that any machine with Python 3.11 can run 
 
 import argparse
 import asyncio
+import functools
 import json
 import os
 import random
 import signal
+import ssl
 import sys
 import time
 from collections import Counter
@@ -38,6 +40,8 @@ class Target:
     """Bytes in the body of a POST."""
     close: bool = False
     """Whether the client closes the connection after each answer."""
+    tls: bool = False
+    """Whether it speaks TLS; any certificate will do."""
     timeout: float = 60.0
     """Seconds for one request, connecting included."""
 
@@ -99,7 +103,8 @@ class Client:
     async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         if self._target.unix:
             return await asyncio.open_unix_connection(self._target.unix)
-        return await asyncio.open_connection("127.0.0.1", self._target.port)
+        context = _any_certificate() if self._target.tls else None
+        return await asyncio.open_connection("127.0.0.1", self._target.port, ssl=context)
 
     async def _request(self, request: bytes) -> bytes:
         if not self._streams:
@@ -116,6 +121,13 @@ class Client:
         if (code := status.split(" ")[1]) != "200":
             raise WrongAnswerError(f"status {code}")
         return body
+
+
+@functools.cache
+def _any_certificate() -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context
 
 
 async def _body(reader: asyncio.StreamReader, headers: dict[str, str]) -> bytes:
@@ -216,6 +228,7 @@ def _arguments() -> argparse.Namespace:
     for name, kind in (("unix", str), ("port", int), ("host", str), ("get", str), ("post", str), ("size", int)):
         add(f"--{name}", type=kind, default=getattr(Target(), name))
     add("--close", action="store_true", help="a connection of its own for each request")
+    add("--tls", action="store_true", help="TLS, with whatever certificate the server has")
     add("--timeout", type=float, default=Target().timeout)
     add("--expect", type=os.fsencode)
     return parser.parse_args()

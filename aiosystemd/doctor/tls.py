@@ -2,20 +2,30 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from aiosystemd.doctor.finding import Finding, command, then
 from aiosystemd.doctor.programs import installed, run
 from aiosystemd.doctor.subject import Subject, fine, unseen
-from aiosystemd.model import Tls
+from aiosystemd.model import Deployment
+from aiosystemd.positions import Path as KeyPath
 
 _SOON: Final = 14
 """Days before its end at which a certificate should have been renewed: those of 90 days are renewed at 30."""
 
 
+class _Served(NamedTuple):
+    """A certificate and its key, and who serves with them."""
+
+    table: KeyPath
+    certificate: str
+    key: str
+    fails: str
+
+
 def certificate(s: Subject) -> Iterator[Finding]:
-    """Look whether the proxy could serve HTTPS with the certificate."""
-    tls = s.deployment.proxy.tls
+    """Look whether the proxy, or an instance without a proxy, could serve HTTPS with the certificate."""
+    tls = _served(s.deployment)
     if tls is None:
         return
     if not installed("openssl"):
@@ -32,11 +42,19 @@ def certificate(s: Subject) -> Iterator[Finding]:
         yield fine(f"{tls.certificate} is valid until {until}")
 
 
-def _unreadable(s: Subject, tls: Tls) -> Iterator[Finding]:
+def _served(d: Deployment) -> "_Served | None":
+    if tls := d.proxy.tls:
+        return _Served(("proxy", "tls"), tls.certificate, tls.key, f"{d.proxy.kind} would not start")
+    if own := d.listen.tls:
+        return _Served(("listen", "tls"), own.certificate, own.key, "no instance would start")
+    return None
+
+
+def _unreadable(s: Subject, tls: "_Served") -> Iterator[Finding]:
     for key, path, command_name in (("certificate", tls.certificate, "x509"), ("key", tls.key, "pkey")):
-        where = ("proxy", "tls", key)
+        where = (*tls.table, key)
         if not Path(path).exists():
-            yield s.error(where, f"{path} does not exist: {s.deployment.proxy.kind} would not start", _new(s, tls))
+            yield s.error(where, f"{path} does not exist: {tls.fails}", _new(s, tls))
             continue
         done = run("openssl", command_name, "-in", path, "-noout", stdin="")
         if done.returncode:
@@ -44,19 +62,19 @@ def _unreadable(s: Subject, tls: Tls) -> Iterator[Finding]:
             yield s.error(where, f"{path} cannot be used: {why}", _new(s, tls))
 
 
-def _key(s: Subject, tls: Tls) -> Iterator[Finding]:
+def _key(s: Subject, tls: "_Served") -> Iterator[Finding]:
     of_certificate = run("openssl", "x509", "-in", tls.certificate, "-noout", "-pubkey").stdout
     of_key = run("openssl", "pkey", "-in", tls.key, "-pubout").stdout
     if of_certificate.strip() != of_key.strip():
-        what = f"{tls.key} is not the key of {tls.certificate}: {s.deployment.proxy.kind} would not start"
-        yield s.error(("proxy", "tls", "key"), what, _new(s, tls))
+        what = f"{tls.key} is not the key of {tls.certificate}: {tls.fails}"
+        yield s.error((*tls.table, "key"), what, _new(s, tls))
     elif Path(tls.key).stat().st_mode & 0o004:
         what = f"{tls.key} can be read by everyone on this host"
-        yield s.warning(("proxy", "tls", "key"), what, command("chmod", "o-rwx", tls.key))
+        yield s.warning((*tls.table, "key"), what, command("chmod", "o-rwx", tls.key))
 
 
-def _time(s: Subject, tls: Tls) -> Iterator[Finding]:
-    where = ("proxy", "tls", "certificate")
+def _time(s: Subject, tls: "_Served") -> Iterator[Finding]:
+    where = (*tls.table, "certificate")
     if _ends_within(tls, 0):
         end = run("openssl", "x509", "-in", tls.certificate, "-noout", "-enddate").stdout.strip().partition("=")[2]
         yield s.error(where, f"{tls.certificate} has expired: it was valid until {end}", _new(s, tls))
@@ -64,11 +82,11 @@ def _time(s: Subject, tls: Tls) -> Iterator[Finding]:
         yield s.warning(where, f"{tls.certificate} expires within {_SOON} days", _new(s, tls))
 
 
-def _ends_within(tls: Tls, days: int) -> bool:
+def _ends_within(tls: "_Served", days: int) -> bool:
     return run("openssl", "x509", "-in", tls.certificate, "-noout", "-checkend", str(days * 86400)).returncode == 1
 
 
-def _names(s: Subject, tls: Tls) -> Iterator[Finding]:
+def _names(s: Subject, tls: "_Served") -> Iterator[Finding]:
     for index, name in enumerate(s.deployment.proxy.server_names):
         # A name that the wildcard stands for: x509(1) takes host names only.
         host = name.replace("*", "any")
@@ -78,7 +96,7 @@ def _names(s: Subject, tls: Tls) -> Iterator[Finding]:
             yield s.error(("proxy", "server_names", index), what, _new(s, tls))
 
 
-def _new(s: Subject, tls: Tls) -> str:
+def _new(s: Subject, tls: "_Served") -> str:
     """Return the command that gets a certificate: from Let's Encrypt where the paths are certbot's, else self-signed.
 
     Nothing is overwritten: what is there already is kept beside it.
@@ -86,8 +104,9 @@ def _new(s: Subject, tls: Tls) -> str:
     names = s.deployment.proxy.server_names or ("localhost",)
     parts = Path(tls.certificate).parts
     if parts[:4] == ("/", "etc", "letsencrypt", "live"):
+        how = "--nginx" if tls.table[0] == "proxy" else "--standalone"
         domains = [word for name in names for word in ("--domain", name)]
-        return command("certbot", "certonly", "--nginx", "--cert-name", parts[4], *domains)
+        return command("certbot", "certonly", how, "--cert-name", parts[4], *domains)
     keep = [command("mv", path, f"{path}.old") for path in (tls.certificate, tls.key) if Path(path).exists()]
     san = ",".join(f"DNS:{name}" for name in names)
     request = ("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "90", "-subj", f"/CN={names[0]}")

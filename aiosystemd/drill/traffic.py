@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Final, Self
 
+from aiosystemd.ask import unverified
 from aiosystemd.model import Deployment, Proxy
 from aiosystemd.render.text import quoted
 
@@ -77,7 +78,7 @@ class Traffic:
         self.samples: list[Sample] = []
         self._target = target
         self._stop = threading.Event()
-        self._context = _unverified() if target.tls else None
+        self._context = unverified() if target.tls else None
         self._clients = [threading.Thread(target=self._ask, args=(n,), daemon=True) for n in range(CLIENTS)]
 
     def __enter__(self) -> Self:
@@ -123,14 +124,6 @@ class Traffic:
             return str(response.status)
         finally:
             connection.close()
-
-
-def _unverified() -> ssl.SSLContext:
-    # This host asks itself; whether others trust its certificate is another question.
-    context = ssl.create_default_context()
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    return context
 
 
 def _why(error: Exception) -> str:

@@ -47,7 +47,7 @@ def processes(deployment: Deployment, host: Host) -> int:
 def tcp_address(d: Deployment, name: str, address: str | None = None) -> str:
     """Return ADDRESS:PORT of an instance, on its own address or on ``address``; the deployment must listen on TCP."""
     host = address or d.listen.address
-    number = int(name) if name.isdecimal() else 1
+    number = int(name) if name.isdecimal() and not d.listen.shared else 1
     return f"{f'[{host}]' if ':' in host else host}:{(d.listen.port or 0) + number - 1}"
 
 

@@ -77,6 +77,11 @@ def _options(d: Deployment) -> Iterator[str]:
     yield f"--idle={d.idle + 0.5:g}"
     yield f"--keepalive={server.keepalive:g}"
     yield f"--backlog={d.listen.backlog}"
+    if d.listen.tls is not None:
+        yield f"--tls-certificate={contract.TLS_CERTIFICATE}"
+        yield f"--tls-key={contract.TLS_KEY}"
+    if d.direct:
+        yield "--direct"
     if d.instances == 1:
         yield "--alone"
     if server.loop != "auto":

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from aiosystemd import contract
 from aiosystemd.export.sandbox import Directive
 from aiosystemd.host import Host
 from aiosystemd.model import Deployment
@@ -49,6 +50,10 @@ def surroundings(d: Deployment, *own: Directive) -> Iterator[Directive]:
         yield "EnvironmentFile", environment_file(file.removeprefix("-"), optional=file.startswith("-")), None
     for name, file in d.service.credentials.items():
         yield "LoadCredential", credential(name, path(file)), None
+    if d.listen.tls:
+        why = "Read by systemd, before it drops privileges, at each start: a reload keeps the certificate."
+        yield "LoadCredential", credential(contract.TLS_CERTIFICATE, path(d.listen.tls.certificate)), why
+        yield "LoadCredential", credential(contract.TLS_KEY, path(d.listen.tls.key)), None
 
 
 def identity(d: Deployment, host: Host) -> Iterator[Directive]:

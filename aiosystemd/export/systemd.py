@@ -24,13 +24,15 @@ from aiosystemd.render.unit import (
 
 
 def export(d: Deployment, host: Host, source: str) -> Iterator[File]:
-    """Yield the units of ``d``: service and socket template (a socket per port with TCP) and their targets."""
+    """Yield the units of ``d``: service and socket template (with TCP a socket per port, or one) and their targets."""
     if d.server.kind == "gunicorn":
         yield from gunicorn.export(d, host, source)
         return
     units = host.scope.units
     yield File(units / f"{d.name}@.service", _service(d, host, source))
-    if d.listen.port is None:
+    if d.listen.shared:
+        yield File(units / f"{d.name}.socket", _socket(d, host, source, raw(tcp_address(d, ""))))
+    elif d.listen.port is None:
         address = path(d.socket_directory, "/", raw("%i"), ".sock")
         yield File(units / f"{d.name}@.socket", _socket(d, host, source, address))
     else:
@@ -46,7 +48,7 @@ def _service(d: Deployment, host: Host, source: str) -> UnitFile:
     unit = UnitFile(header(source))
     unit.add("Unit", "Description", text(d.name, ", instance ", raw("%i")))
     why = "systemctl start gets the socket too; stopping or restarting the socket takes the service with it."
-    unit.add("Unit", "Requires", raw(f"{d.name}@%i.socket"), comment=why)
+    unit.add("Unit", "Requires", raw(f"{d.name}.socket" if d.listen.shared else f"{d.name}@%i.socket"), comment=why)
     unit.add("Unit", "PartOf", raw(f"{d.name}.target"))
     if not host.scope.user:  # whose systemd has no such unit
         unit.add("Unit", "After", raw("network.target"))
@@ -61,6 +63,8 @@ def _service(d: Deployment, host: Host, source: str) -> UnitFile:
 def _process(d: Deployment, host: Host) -> Iterator[Directive]:
     yield "Type", raw("notify"), None
     yield "NotifyAccess", raw("main"), None
+    if d.listen.shared:
+        yield "Sockets", raw(f"{d.name}.socket"), "Passed to every instance: each accepts from it."
     yield "ExecStart", command(serve_command(d)), None
     why = "Starts the new code beside the old, and ends when it serves, or fails; the old process serves until then."
     if host.scope.user:
@@ -90,10 +94,14 @@ def _life(d: Deployment) -> Iterator[Directive]:
 
 def _socket(d: Deployment, host: Host, source: str, address: Value) -> UnitFile:
     unit = UnitFile(header(source))
-    unit.add("Unit", "Description", text(d.name, ", socket of instance ", raw("%i")))
+    whose = ("socket of all instances",) if d.listen.shared else ("socket of instance ", raw("%i"))
+    unit.add("Unit", "Description", text(d.name, ", ", *whose))
     unit.add("Unit", "PartOf", raw(f"{d.name}.sockets.target"))
     unit.add("Unit", "Wants", raw(f"{d.name}.up.target"))
     for name, value, comment in service.socket(d, host, address):
         unit.add("Socket", name, value, comment=comment)
+    if d.listen.shared:
+        first = instance_names(d, host)[0]
+        unit.add("Socket", "Service", raw(f"{d.name}@{first}.service"), comment="Started by a client when none runs.")
     unit.add("Install", "WantedBy", raw("sockets.target"))
     return unit

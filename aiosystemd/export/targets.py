@@ -20,8 +20,11 @@ def target(d: Deployment, host: Host, source: str) -> UnitFile:
     """Return ``NAME.target``: all instances."""
     unit = UnitFile(header(source))
     unit.add("Unit", "Description", text(d.name, ", all instances"))
+    if d.listen.shared:
+        unit.add("Unit", "Wants", raw(f"{d.name}.socket"))
     for name in instance_names(d, host):
-        unit.add("Unit", "Wants", raw(f"{d.name}@{name}.socket {d.name}@{name}.service"))
+        socket = "" if d.listen.shared else f"{d.name}@{name}.socket "
+        unit.add("Unit", "Wants", raw(f"{socket}{d.name}@{name}.service"))
     unit.add("Install", "WantedBy", wanted_by(host))
     return unit
 

@@ -20,6 +20,7 @@ those under way are answered, and the proxy is left to close the connections tha
 
 ENVIRONMENT: Final[Mapping[str, str]] = {
     "AIOSYSTEMD_INSTANCE": "Name of the instance, as it stands in entries of the journal.",
+    "CREDENTIALS_DIRECTORY": "Where ``--tls-certificate`` and ``--tls-key`` are looked for: systemd.exec(5).",
     "JOURNAL_STREAM": "Whether standard error is the journal: systemd.exec(5). Errors get their priority there.",
     "LISTEN_PID": "With ``LISTEN_FDS`` and ``LISTEN_FDNAMES``, the sockets to serve on: sd_listen_fds(3).",
     "NOTIFY_SOCKET": "Where systemd is told that the application serves, drains, and is alive: sd_notify(3).",

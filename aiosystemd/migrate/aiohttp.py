@@ -12,7 +12,7 @@ _WEB: Final[Mapping[str, str]] = {
     "-H": "--hostname", "--hostname": "--hostname", "-P": "--port", "--port": "--port", "-U": "--path",
     "--path": "--path",
 }  # fmt: skip
-_SWITCHES: Final = frozenset({"--alone", "--reload"})
+_SWITCHES: Final = frozenset({"--alone", "--direct", "--reload"})
 
 
 def web(draft: Draft, setting: Setting, words: list[str]) -> None:
@@ -100,5 +100,8 @@ _OPTIONS: Final[Mapping[str, Role | str]] = {
     "--access-log-format": _text(("server", "access_log_format")),
     "--loop": _text(("server", "loop")),
     "--alone": "follows from instances",
+    "--tls-certificate": "set listen.tls",
+    "--tls-key": "set listen.tls",
+    "--direct": "follows from proxy.kind and listen.address",
     "--reload": "is for ExecReload=",
 }

@@ -55,7 +55,7 @@ def _bad_answer(work: Work, name: str) -> str:
     """Ask for the health path, and return the answer if it is not the right one."""
     health = work.deployment.health_check
     address = work.address(name)
-    question = Question(work.loop, address, "localhost", health)
+    question = Question(work.loop, address, "localhost", health, tls=work.deployment.listen.tls is not None)
     try:
         work.until(lambda: question.answer, timed=[question])
     finally:

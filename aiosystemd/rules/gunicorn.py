@@ -42,6 +42,16 @@ def _wanted_in_vain(d: Deployment) -> Iterator[Violation]:
             "gunicorn's workers do not read X-Forwarded- headers",
             "have the application do it, as with aiohttp-remotes",
         ),
+        ("listen", "shared"): (
+            d.listen.shared,
+            "gunicorn's workers share its socket anyway",
+            "remove it",
+        ),
+        ("listen", "tls"): (
+            d.listen.tls is not None,
+            "gunicorn gets no certificate from listen.tls",
+            "use proxy.tls",
+        ),
         ("server", "access_log"): (
             d.server.access_log == "journal",
             "gunicorn writes no journal entries with fields",

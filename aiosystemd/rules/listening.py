@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from aiosystemd import contract
 from aiosystemd.model import Deployment
 from aiosystemd.rules.rule import Violation, is_under, rule
 
@@ -29,7 +30,7 @@ def _one_kind_of_socket(d: Deployment) -> Iterator[Violation]:
     if d.listen.port is not None:
         for key in sorted(unix):
             yield Violation((("listen", key),), f"listen.{key} is for unix sockets, not for TCP ports", "remove it")
-        last = d.listen.port + (1 if d.instances == "auto" else d.instances) - 1
+        last = d.listen.port + (1 if d.instances == "auto" or d.listen.shared else d.instances) - 1
         if last >= 1 << 16:
             yield Violation(
                 (("listen", "port"), ("instances",)), f"the last port would be {last}", "use a lower listen.port"
@@ -37,6 +38,33 @@ def _one_kind_of_socket(d: Deployment) -> Iterator[Violation]:
     elif "address" in d.listen.model_fields_set:
         concerns = (("listen", "address"), ("listen", "port"))
         yield Violation(concerns, "listen.address is for TCP ports", "set listen.port, or remove it")
+
+
+@rule
+def _shared_without_a_proxy(d: Deployment) -> Iterator[Violation]:
+    """``listen.shared`` needs ``listen.port`` and ``proxy.kind = "none"``."""
+    if not d.listen.shared:
+        return
+    if d.proxy.kind != "none":
+        what = "a proxy goes to another instance when one does not answer: it needs to tell them apart"
+        yield Violation((("listen", "shared"), ("proxy", "kind")), what, 'remove it, or set proxy.kind = "none"')
+    if d.listen.port is None:
+        yield Violation((("listen", "shared"),), "listen.shared is for a TCP port", "set listen.port")
+
+
+@rule
+def _tls_without_a_proxy(d: Deployment) -> Iterator[Violation]:
+    """``listen.tls`` needs ``listen.port`` and ``proxy.kind = "none"``; its credentials' names are its own."""
+    if d.listen.tls is None:
+        return
+    if d.proxy.kind != "none":
+        what = "listen.tls is for instances without a proxy"
+        yield Violation((("listen", "tls"), ("proxy", "kind")), what, 'use proxy.tls, or proxy.kind = "none"')
+    if d.listen.port is None:
+        yield Violation((("listen", "tls"), ("listen", "port")), "listen.tls is for TCP ports", "set listen.port")
+    for name in sorted({contract.TLS_CERTIFICATE, contract.TLS_KEY} & set(d.service.credentials)):
+        keys = (("service", "credentials", name), ("listen", "tls"))
+        yield Violation(keys, f"{name} is the credential of listen.tls", "use another name")
 
 
 @rule

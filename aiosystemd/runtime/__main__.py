@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from aiosystemd.runtime.predecessor import Predecessor
+    from aiosystemd.runtime.tls import Context
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -132,6 +133,7 @@ def _serve(
         ) from None
     import asyncio  # noqa: PLC0415
 
+    context = _tls(options)
     prioritise_errors()
     loaded = importer.load(options.app, options.arguments)
     if _stop_signals:
@@ -140,7 +142,15 @@ def _serve(
     if predecessor:
         predecessor.tell({"step": True})
     with asyncio.Runner(loop_factory=_loop_factory(options.loop)) as runner:
-        return runner.run(server.Server(options, sockets, notifier, predecessor, on_ready).run(loaded))
+        return runner.run(server.Server(options, sockets, notifier, predecessor, on_ready, tls=context).run(loaded))
+
+
+def _tls(options: Options) -> "Context | None":
+    if options.tls_certificate is None:
+        return None
+    from aiosystemd.runtime import tls  # noqa: PLC0415 (ssl takes time and memory)
+
+    return tls.context(options)
 
 
 def _loop_factory(name: str) -> "Callable[[], asyncio.AbstractEventLoop] | None":

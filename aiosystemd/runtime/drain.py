@@ -9,6 +9,7 @@ import logging
 import math
 from collections.abc import Callable
 from contextlib import suppress
+from typing import NamedTuple
 
 from aiohttp import WSCloseCode, WSMsgType, web
 
@@ -30,6 +31,9 @@ FAREWELLS = 5.0
 FAREWELLS_AT_ONCE = 4
 """Websockets that get it in the same instant, even if fewer would do."""
 
+CLIENTS_IDLE = 1.0
+"""Seconds in which a client that has just connected sends a request; without a proxy, what is idle is closed then."""
+
 WEBSOCKET_ANSWER = 5.0
 """Longest time, in seconds, that the peer of a websocket has for its answer to a Close frame."""
 
@@ -45,6 +49,17 @@ class Runner(web.AppRunner):
             await super().shutdown()
 
 
+class Limits(NamedTuple):
+    """How a drain ends."""
+
+    seconds: float
+    """The time after which whatever is left is given up."""
+    idle: float
+    """Seconds after which the proxy has closed its idle connections."""
+    direct: bool
+    """Whether there is no proxy, and idle connections are the server's to close."""
+
+
 class Drain:
     """What one application needs so that it can be stopped without losing a request."""
 
@@ -57,21 +72,19 @@ class Drain:
         self._draining = runner.app[DRAINING] = asyncio.Event()
         self._farewells: set[asyncio.Task[None]] = set()
 
-    async def run(
-        self, sites: Sites, seconds: float, idle: float, report: Callable[[int], None], *, linger: bool
-    ) -> None:
+    async def run(self, sites: Sites, limits: "Limits", report: Callable[[int], None], *, linger: bool) -> None:
         """Drain the connections of the runner; cancel this to end the wait.
 
         Args:
             sites: the sockets that it still accepts on.
-            seconds: the time after which whatever is left is given up.
-            idle: seconds after which the proxy has closed its idle connections.
+            limits: how long, and who closes what is idle.
             report: told the number of connections, about once a second.
             linger: whether nobody else accepts on these sockets meanwhile.
 
         """
+        seconds, idle = limits.seconds, limits.idle
         now = asyncio.get_running_loop().time()
-        wait = _Wait(self._runner, report, self._farewells_until(now + min(FAREWELLS, seconds / 2)))
+        wait = _Wait(self._runner, sites, report, self._farewells_until(now + min(FAREWELLS, seconds / 2)))
         # 1. Each response from here on ends its connection, and handlers that stream for ever are asked to return.
         #    While connections from before are left, the proxy may still send on them: it has closed its idle ones
         #    within `idle`. New ones are accepted meanwhile: in the kernel's queue they would wait for the next
@@ -86,9 +99,25 @@ class Drain:
         await sites.end()
         await self._run_hooks(now + seconds)
         # 3. What is left is requests still at work, and idle connections of clients that are not the proxy.
+        if limits.direct:
+            await wait.until(min(now + seconds, asyncio.get_running_loop().time() + CLIENTS_IDLE))
+            await self._close_idle(wait, now + seconds)
         await wait.until(now + seconds)
         if left := len(wait.connections()):
             LOG.warning("the drain took too long: cutting connections, %d still busy or idle", left)
+
+    async def _close_idle(self, wait: "_Wait", end: float) -> None:
+        """Close each connection as soon as it has no request, until the loop's time ``end``.
+
+        Its client asks again when it finds it closed between two requests: RFC 9112, 9.3.1.
+        """
+        if server := self._runner.server:
+            server.pre_shutdown()  # Else what is idle is waited for.
+            closing = asyncio.create_task(server.shutdown(max(0, end - asyncio.get_running_loop().time())))
+            await wait.until(end)
+            closing.cancel()
+            with suppress(asyncio.CancelledError):
+                await closing
 
     async def _run_hooks(self, end: float) -> None:
         try:
@@ -132,8 +161,11 @@ def raise_if_cancelled() -> None:
 class _Wait:
     """Waiting for the end of connections."""
 
-    def __init__(self, runner: Runner, report: Callable[[int], None], on_look: Callable[[], None]) -> None:
+    def __init__(
+        self, runner: Runner, sites: Sites, report: Callable[[int], None], on_look: Callable[[], None]
+    ) -> None:
         self._runner = runner
+        self._sites = sites
         self._report = report
         self._report_at = 0.0
         self._on_look = on_look
@@ -146,11 +178,11 @@ class _Wait:
         loop = asyncio.get_running_loop()
         while (now := loop.time()) < end:
             connections = self.connections()
-            if not connections or (among is not None and among.isdisjoint(connections)):
+            if not (connections or self._sites.handshakes) or (among is not None and among.isdisjoint(connections)):
                 return
             self._on_look()
             if now >= self._report_at:
-                self._report(len(connections))
+                self._report(len(connections) + self._sites.handshakes)
                 self._report_at = now + STATUS_EVERY
             await asyncio.sleep(POLL)
 

@@ -48,6 +48,8 @@ class Options:
     port: int | None = None
     mode: int = 0o660
     backlog: int = contract.BACKLOG
+    tls_certificate: Path | None = None
+    tls_key: Path | None = None
     loop: Literal["auto", "asyncio", "uvloop"] = "auto"
     keepalive: float = contract.SERVER_KEEPALIVE
     drain: float = DRAIN
@@ -59,6 +61,7 @@ class Options:
     forwarded_from: tuple[str, ...] = ()
     body_limit: int | None = None
     alone: bool = False
+    direct: bool = False
     reload: bool = False
 
     @property
@@ -75,6 +78,8 @@ def parse(argv: Sequence[str]) -> Options:
 
     """
     fields = vars(parser().parse_args(argv))
+    if (fields["tls_certificate"] is None) != (fields["tls_key"] is None):
+        refuse("--tls-certificate and --tls-key need each other")
     arguments = fields.pop("arguments")
     # The separator is for this program; a factory's own argument parser must not see it.
     fields["arguments"] = tuple(arguments[1:] if arguments[:1] == ["--"] else arguments)
@@ -98,6 +103,7 @@ def parser() -> argparse.ArgumentParser:
     )
     _add_application(program)
     _add_addresses(program)
+    _add_tls(program)
     _add_times(program)
     _add_requests(program)
     return program
@@ -112,6 +118,9 @@ def _add_application(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--alone", action="store_true", help="no other instance could serve clients while this one cannot start"
+    )
+    parser.add_argument(
+        "--direct", action="store_true", help="no proxy in front: after a stop signal, close what clients keep idle"
     )
     parser.add_argument(
         "--reload",
@@ -143,6 +152,12 @@ def _add_addresses(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--backlog", type=_count, default=contract.BACKLOG, metavar="N", help="length of the accept queue (%(default)s)"
     )
+
+
+def _add_tls(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("TLS, without a proxy; a name without a directory is a credential of systemd's")
+    group.add_argument("--tls-certificate", type=Path, metavar="FILE", help="certificate chain, PEM")
+    group.add_argument("--tls-key", type=Path, metavar="FILE", help="its private key, PEM, without a passphrase")
 
 
 def _add_times(parser: argparse.ArgumentParser) -> None:

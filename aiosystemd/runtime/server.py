@@ -8,13 +8,13 @@ import socket
 import sys
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from aiohttp import web
 
 from aiosystemd.runtime import access, forwarded, importer, listening, startup
 from aiosystemd.runtime.control import Control
-from aiosystemd.runtime.drain import Drain, Runner, raise_if_cancelled
+from aiosystemd.runtime.drain import Drain, Limits, Runner, raise_if_cancelled
 from aiosystemd.runtime.errors import StartError
 from aiosystemd.runtime.handover import Handover
 from aiosystemd.runtime.notify import Notifier
@@ -24,6 +24,9 @@ from aiosystemd.runtime.predecessor import Predecessor
 from aiosystemd.runtime.responses import Responses
 from aiosystemd.runtime.sites import Sites
 from aiosystemd.runtime.tracebacks import summary
+
+if TYPE_CHECKING:
+    from aiosystemd.runtime.tls import Context
 
 T = TypeVar("T")
 
@@ -39,13 +42,15 @@ LAST_RESORT = 1.0
 class Server:
     """Serves one application until it is told to stop."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 (each is another part of what is served)
         self,
         options: Options,
         inherited: Sequence[socket.socket],
         notifier: Notifier,
         predecessor: Predecessor | None,
         on_ready: Callable[[], None],
+        *,
+        tls: "Context | None" = None,
     ) -> None:
         """Prepare to serve.
 
@@ -55,6 +60,7 @@ class Server:
             notifier: the service manager.
             predecessor: the process to take over from, in a reload.
             on_ready: called when the application has started and its sockets are served.
+            tls: what speaks TLS on them.
 
         """
         self._options = options
@@ -62,6 +68,7 @@ class Server:
         self._notifier = notifier
         self._predecessor = predecessor
         self._on_ready = on_ready
+        self._tls = tls
         self._own = listening.Own()
         self._runner: Runner | None = None
         self._stopping = asyncio.Event()
@@ -136,7 +143,7 @@ class Server:
             # Only now: until it listens, a proxy is refused and goes to another instance.
             listening.bind(self._own, self._options)
             self._sockets = self._own.sockets
-        sites = Sites(runner, self._sockets, self._options.backlog)
+        sites = Sites(runner, self._sockets, self._options.backlog, self._tls)
         self._where = ", ".join(map(listening.describe, self._sockets))
         await sites.open()
         return sites
@@ -164,6 +171,10 @@ class Server:
             sys.stderr.write(f"{PROGRAM}: serving on {self._where}\n")
         self._notifier.keep_watchdog(asyncio.get_running_loop())
 
+    @property
+    def _limits(self) -> Limits:
+        return Limits(self._options.drain, self._options.idle, self._options.direct)
+
     async def _drain(self, serving: "_Serving") -> None:
         # Whatever the application does from here on, a loop that blocks or a thread that never ends: the stacks go to
         # stderr and the process ends, before systemd's own TimeoutStopSec= would kill it without a word.
@@ -173,9 +184,7 @@ class Server:
         self._own.remove_paths()
         linger = serving.orders.state == "serving" and not self._relieved
         serving.orders.state = "draining"
-        await serving.drain.run(
-            serving.sites, self._options.drain, self._options.idle, self._report_drain, linger=linger
-        )
+        await serving.drain.run(serving.sites, self._limits, self._report_drain, linger=linger)
 
     async def _clean_up(self) -> bool:
         """Run the application's clean-up hooks; return whether they went well."""

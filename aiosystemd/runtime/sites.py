@@ -4,23 +4,39 @@ import asyncio
 import socket
 from collections.abc import Sequence
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 from aiohttp import web
+
+if TYPE_CHECKING:
+    from aiosystemd.runtime.tls import Context
 
 
 class Sites:
     """The listening sockets of one runner."""
 
-    def __init__(self, runner: web.AppRunner, sockets: Sequence[socket.socket], backlog: int) -> None:
+    def __init__(
+        self,
+        runner: web.AppRunner,
+        sockets: Sequence[socket.socket],
+        backlog: int,
+        tls: "Context | None" = None,
+    ) -> None:
         """Serve ``sockets`` once `open` is called, each with an accept queue of ``backlog`` connections."""
         self.sockets = sockets
         self._runner = runner
         self._backlog = backlog
+        self._tls = tls
         self._served: list[socket.socket] = []
         for sock in sockets:
             # fcntl(2): the flag belongs to all who share the socket, and dup() copies Python's idea of it: without this
             # it makes the socket block for a moment, in which a reload's other process gets stuck in accept(2).
             sock.setblocking(False)  # noqa: FBT003 (positional only)
+
+    @property
+    def handshakes(self) -> int:
+        """How many connections are none of the runner's yet, because their TLS handshake is under way."""
+        return len(self._tls.handshakes) if self._tls else 0
 
     async def open(self) -> None:
         """Accept connections."""
@@ -28,7 +44,8 @@ class Sites:
             # A copy, because the loop closes what it has served. The last listen(2) decides the length of the queue
             # of a shared socket, and asyncio calls it again: with 128 where nothing is said.
             self._served.append(sock.dup())
-            await web.SockSite(self._runner, self._served[-1], backlog=self._backlog).start()
+            site = web.SockSite(self._runner, self._served[-1], backlog=self._backlog, ssl_context=self._tls)
+            await site.start()
 
     async def close(self) -> None:
         """Accept no more. The kernel's queue stays, for `open` or for another process.
@@ -64,7 +81,7 @@ class Sites:
             with suppress(BlockingIOError):
                 while self._runner.server:
                     connection, _ = sock.accept()
-                    await loop.connect_accepted_socket(self._runner.server, connection)
+                    await loop.connect_accepted_socket(self._runner.server, connection, ssl=self._tls)
 
     def _unix(self) -> list[socket.socket]:
         return [sock for sock in self.sockets if sock.family == socket.AF_UNIX]

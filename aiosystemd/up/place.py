@@ -116,7 +116,7 @@ def _move(d: Deployment, root: Path, here: _Here, port: int, *, proxied: bool) -
         alone = {"site": None, "prefix": None, "default_server": True}
         proxy: dict[str, object] = {"listen": listen, "tls": None, **files, **alone}
     else:
-        sockets = {"port": port, "address": ADDRESS}
+        sockets = {"port": port, "address": ADDRESS, "tls": None}
         proxy = {"kind": "none"}
     return d.model_copy(
         update={
@@ -163,6 +163,8 @@ def _left_out(d: Deployment, root: Path, nginx: str | None) -> Iterator[str]:
     if d.service.environment_files:
         yield f"not read: {', '.join(d.service.environment_files)} (systemd reads environment_files in its own syntax)"
     if nginx and d.proxy.tls:
+        yield "without TLS: the certificate is the host's"
+    if d.listen.tls:
         yield "without TLS: the certificate is the host's"
     if d.proxy.site is not None:
         yield f"without the site of {d.proxy.site}: everything is below {d.proxy.prefix}"

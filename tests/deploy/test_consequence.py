@@ -87,6 +87,9 @@ ROWS = (
     Row("listen.port", (None, 8001, 8101), SOCKETS, beside={"proxy.kind": "none"}),
     Row("listen.address", (None, "::1"), SOCKETS, proxy=True, beside=TCP),
     Row("listen.backlog", (None, 512), SOCKETS),
+    Row("listen.tls.certificate", ("/a", "/b"), RESTART, beside={**TCP, "proxy.kind": "none", "listen.tls.key": "/k"}),
+    Row("listen.tls.key", ("/a", "/b"), RESTART, beside={**TCP, "proxy.kind": "none", "listen.tls.certificate": "/c"}),
+    Row("listen.tls", (None, TLS, {**TLS, "key": "/l.pem"}), RESTART, beside={**TCP, "proxy.kind": "none"}),
     Row("timeouts.start", (None, 60), RELOAD),
     Row("timeouts.request", (None, 20), RELOAD, proxy=True),
     Row("timeouts.drain", (None, 90), RELOAD),
@@ -212,8 +215,9 @@ def proposed(before: str, after: str, root: Path) -> Proposal:
 
 
 def test_every_key_has_a_row() -> None:
-    # The name is what makes it this deployment: with another one it is another one. gunicorn is not for apply.
-    assert {row.key for row in ROWS} == set(keys(Deployment)) - {"name", "server.kind"}
+    # The name is what makes it this deployment: with another one it is another one.
+    # gunicorn and one port for all are not for apply.
+    assert {row.key for row in ROWS} == set(keys(Deployment)) - {"name", "server.kind", "listen.shared"}
 
 
 def test_the_keys_of_every_table_are_found() -> None:

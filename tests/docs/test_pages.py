@@ -11,7 +11,7 @@ import pytest
 import typer
 
 from aiosystemd import cli
-from aiosystemd.build import build
+from aiosystemd.build import build_all
 from aiosystemd.errors import ProblemsError
 from aiosystemd.host import Host, Manager
 from aiosystemd.load import load
@@ -234,7 +234,7 @@ def _generated(file: Path) -> Iterator[str]:
     """Yield every file that is generated, for every manager that can have the deployment."""
     for host in HOSTS:
         try:
-            built = build(str(file), host)
+            (built,) = build_all([str(file)], host)
         except ProblemsError:
             continue
         for text in built.tree.values():

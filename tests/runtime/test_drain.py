@@ -8,12 +8,13 @@ import asyncio
 import base64
 import signal
 import socket
+import time
 
 import pytest
 import uvloop
 from aiohttp import web
 
-from aiosystemd.runtime.drain import Drain, Runner
+from aiosystemd.runtime.drain import Drain, Limits, Runner
 from aiosystemd.runtime.forwarded import Trust
 from aiosystemd.runtime.responses import Responses
 from aiosystemd.runtime.sites import Sites
@@ -236,7 +237,7 @@ def test_connection_accepted_in_the_last_turn_is_served(lab: Lab, loop: str) -> 
             client.get("/", "Connection: close")
             await asyncio.sleep(0)  # the loop looks at the socket
             await asyncio.sleep(0)  # and accepts
-            await drain.run(sites, 10, 10, lambda _: None, linger=True)
+            await drain.run(sites, Limits(10, 10, direct=False), lambda _: None, linger=True)
             await runner.cleanup()
             return client.exactly(12)
 
@@ -343,6 +344,31 @@ def test_idle_connection_does_not_outlast_deadline(make_server: MakeServer) -> N
         assert client.response()
         server.signal()
         assert client.ended()
+    assert server.exit() == 0
+
+
+def test_without_a_proxy_idle_connections_are_closed_and_requests_answered(make_server: MakeServer, loop: str) -> None:
+    server = make_server("--loop", loop, "--direct", "--drain", "60", "--stop", "70", "--idle", "0.1").ready()
+    with server.client() as idle, server.client() as new, server.client() as busy:
+        idle.get("/")
+        assert idle.response()
+        busy.get("/hold")
+        server.saw("begun")
+        server.signal()
+        assert idle.ended()
+        assert new.ended()
+        server.release("release")
+        assert says_close(busy.response())
+    assert server.exit() == 0
+
+
+def test_without_a_proxy_who_has_just_connected_is_answered(make_server: MakeServer, loop: str) -> None:
+    server = make_server("--loop", loop, "--direct", "--drain", "60", "--stop", "70", "--idle", "0.1").ready()
+    with server.client() as new:
+        server.stop()
+        time.sleep(0.5)
+        new.get("/")
+        assert says_close(new.response())
     assert server.exit() == 0
 
 
