@@ -14,7 +14,7 @@ from aiosystemd.model import Deployment
 from aiosystemd.neighbours import Neighbour, conflicts
 from aiosystemd.plan import Plan, Tree, plan, render
 from aiosystemd.render.text import Unrepresentable
-from aiosystemd.rules import unknown_to, unknown_to_haproxy
+from aiosystemd.rules import unknown_to, unknown_to_haproxy, unknown_to_nginx
 from aiosystemd.user import settled, user_violations
 
 
@@ -68,6 +68,7 @@ def build_source(file: Path, source: Source, host: Host) -> Build:
     found = (
         *of_systemd,
         *unknown_to_haproxy(host.haproxy, deployment),
+        *unknown_to_nginx(host.nginx, deployment),
         *user_violations(deployment, host),
         *manager_violations(deployment, host),
     )

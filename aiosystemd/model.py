@@ -193,6 +193,11 @@ class Tls(Table):
     """Addresses that speak TLS; those of ``proxy.listen`` then redirect to them."""
     redirect: bool = True
     """Whether plain HTTP is redirected; if not, both are served."""
+    http3: bool = False
+    """Speak HTTP/3 too, on UDP ports of the same numbers, with nginx 1.25 or newer. Its reload loses such requests."""
+    reuseport: bool = True
+    """Whether this site says ``reuseport`` where it listens for HTTP/3. nginx wants it once for each address, in one of
+    the sites there: without any, packets reach the wrong worker."""
 
 
 class Maintenance(Table):

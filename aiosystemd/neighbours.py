@@ -27,6 +27,7 @@ def conflicts(neighbours: Sequence[Neighbour]) -> Iterator[Conflict]:
     yield from _claimed_twice(neighbours)
     yield from _addresses_taken(neighbours)
     yield from _sites_not_to_join(neighbours)
+    yield from _without_reuseport(neighbours)
 
 
 class _Claim(NamedTuple):
@@ -90,6 +91,15 @@ def _servers(d: Deployment) -> Iterator[_Claim]:
             yield _Claim(f"{name} on {address}", (key,), hint)
         if d.proxy.default_server:
             yield _Claim(f"the default server on {address}", (("proxy", "default_server"),))
+    for address in sorted(_quic(d, reuseport=True)):
+        concerns = (("proxy", "tls", "reuseport"), ("proxy", "tls", "http3"))
+        yield _Claim(f"reuseport on {address}", concerns, "set proxy.tls.reuseport = false in one of them")
+
+
+def _quic(d: Deployment, *, reuseport: bool) -> set[str]:
+    """Return the addresses of HTTP/3, of a site that says ``reuseport`` there, or does not."""
+    tls = d.proxy.tls
+    return {normal_address(each) for each in tls.listen} if tls and tls.http3 and tls.reuseport == reuseport else set()
 
 
 def _proxy_addresses(d: Deployment) -> dict[str, _KeyPath]:
@@ -176,3 +186,12 @@ def _not_to_join(name: str, site: Neighbour | None) -> Iterator[Violation]:
     elif site.deployment.proxy.kind != "nginx":
         what = f'{name} has no site to join: its proxy.kind is "{site.deployment.proxy.kind}" ({site.file})'
         yield Violation(concerns, what, "set it to nginx there, or remove proxy.site and proxy.prefix here")
+
+
+def _without_reuseport(neighbours: Sequence[Neighbour]) -> Iterator[Conflict]:
+    said = set[str]().union(*(_quic(each.deployment, reuseport=True) for each in neighbours))
+    for index, each in enumerate(neighbours):
+        if absent := sorted(_quic(each.deployment, reuseport=False) - said):
+            what = f"no deployment that is known says reuseport on {', '.join(absent)}"
+            hint = "check it together with the file of the one that does, or remove this"
+            yield index, Violation((("proxy", "tls", "reuseport"),), what, hint, "warning")

@@ -13,6 +13,7 @@ from aiosystemd.host import Host
 
 JOIN = 'proxy.site = "a"\nproxy.prefix = "/api/"'
 TLS = 'proxy.tls = { certificate = "/a", key = "/b", listen = ["%s"] }'
+HTTP3 = 'proxy.tls = { certificate = "/a", key = "/b", listen = ["%s"], http3 = true%s }'
 OTHER = 'proxy.server_names = ["other.example"]'
 
 
@@ -32,7 +33,8 @@ def write(name: str, more: str = "", file: str = "") -> str:
 
 
 def found(names: Sequence[str]) -> list[str]:
-    return [str(problem) for each in attempt(names, Host()) for problem in each.problems]
+    host = Host(nginx=(1, 26))
+    return [str(problem) for each in attempt(names, host) for problem in each.problems]
 
 
 def of_two(first: str, second: str) -> list[str]:
@@ -117,6 +119,11 @@ def of_two(first: str, second: str) -> list[str]:
             "3:39: HAProxy's address 80 is claimed by a.toml too (give each site an address of its own",
         ),
         (
+            HTTP3 % ("443", ""),
+            f"{OTHER}\n{HTTP3 % ('*:443', '')}",
+            "4:75: reuseport on 443 is claimed by a.toml too (set proxy.tls.reuseport = false in one of them)",
+        ),
+        (
             'proxy.kind = "haproxy"',
             'proxy.listen = ["127.0.0.1:80"]',
             "3:17: nginx without TLS listens on 127.0.0.1:80, and haproxy without TLS of a.toml",
@@ -143,6 +150,9 @@ def test_two_deployments_cannot_claim_the_same(first: str, second: str, problem:
         ("listen.port = 8000", f'{OTHER}\nproxy.listen = ["[::]:8000"]'),
         (TLS % "443", f"{OTHER}\n{TLS % '443'}"),
         (TLS % "443", f'{OTHER}\nproxy.listen = ["192.0.2.1:443"]'),
+        (HTTP3 % ("443", ""), f"{OTHER}\n{HTTP3 % ('443', ', reuseport = false')}"),
+        (HTTP3 % ("443", ""), f"{OTHER}\n{HTTP3 % ('8443', '')}"),
+        (HTTP3 % ("443", ""), f"{OTHER}\n{TLS % '443'}"),
         ("proxy.default_server = true", f'{OTHER}\nproxy.default_server = true\nproxy.listen = ["81"]'),
     ],
 )
@@ -233,3 +243,10 @@ def test_a_directive_is_refused_where_it_stands() -> None:
         "a.toml:3:34: service.directives: systemd 252 does not know RestartMode= (since 254)"
     ]
     assert build_all([write("a", text)], Host(systemd=254))
+
+
+def test_http3_without_reuseport_anywhere_is_warned_of() -> None:
+    alone = write("b", HTTP3 % ("*:443", ", reuseport = false"))
+    what = "b.toml:3:93: warning: no deployment that is known says reuseport on 443 (check it together with the fi"
+    assert [problem[: len(what)] for problem in found([alone])] == [what]
+    assert found([alone, write("a", f"{OTHER}\n{HTTP3 % ('443', '')}")]) == []

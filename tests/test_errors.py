@@ -15,7 +15,7 @@ from pydantic import AfterValidator
 
 from aiosystemd import load, rules, values
 from aiosystemd.errors import Problem, ProblemsError
-from aiosystemd.host import OLDEST_HAPROXY, OLDEST_SYSTEMD
+from aiosystemd.host import OLDEST_HAPROXY, OLDEST_NGINX, OLDEST_SYSTEMD
 
 FILES = sorted((Path(__file__).parent / "errors").glob("*.toml"))
 
@@ -39,7 +39,8 @@ def problems_of(text: str) -> tuple[Problem, ...]:
         deployment, warnings = load.validate(source)
         unknown = rules.unknown_to(OLDEST_SYSTEMD, deployment)
         older = rules.unknown_to_haproxy(OLDEST_HAPROXY, deployment)
-        return (*warnings, *map(source.violation, (*unknown, *older)))
+        oldest = rules.unknown_to_nginx(OLDEST_NGINX, deployment)
+        return (*warnings, *map(source.violation, (*unknown, *older, *oldest)))
     except ProblemsError as error:
         return error.problems
 

@@ -187,6 +187,8 @@ def test_haproxy_reads_what_was_written(certificate: tuple[str, str], datas: lis
 def _with_haproxy(data: deployments.Data) -> deployments.Data:
     """Return the same behind HAProxy, without what it cannot have."""
     kept = {key: value for key, value in data.get("proxy", {}).items() if key not in NOT_THERE}
+    if "tls" in kept:
+        kept["tls"] = {key: value for key, value in kept["tls"].items() if key not in {"http3", "reuseport"}}
     return data if kept.get("kind") == "none" else {**data, "proxy": {**kept, "kind": "haproxy"}}
 
 

@@ -18,6 +18,7 @@ from aiosystemd.doctor.programs import run
 from aiosystemd.doctor.subject import Subject, fault, fine, last_line, unseen
 from aiosystemd.export.nginx import site_path
 from aiosystemd.host import OLDEST_HAPROXY, OLDEST_NGINX
+from aiosystemd.rules.proxy import HTTP3
 
 _HERE: Final = re.compile(r" in (/\S+):(\d+)$")
 
@@ -29,7 +30,7 @@ def server(s: Subject) -> Iterator[Finding]:
         return
     found = [*_program(s, kind), *_running(s, kind)]
     if kind == "nginx":
-        found += (*_right(s), *_included(s))
+        found += (*_right(s), *_included(s), *_packets(s))
     elif probe.program(kind):
         found += (*haproxy.right(s), *haproxy.reloads(s), *haproxy.told(s))
     yield from found
@@ -70,6 +71,16 @@ def _right(s: Subject) -> Iterator[Finding]:
         file, line = (where[1], int(where[2])) if where else ("nginx", 0)
         mend = edit(file, line) if where else command("nginx", "-t")
         yield fault(file, f"nginx -t: {words}", mend, line)
+
+
+def _packets(s: Subject) -> Iterator[Finding]:
+    tls = s.deployment.proxy.tls
+    if s.nginx is None or tls is None or not tls.http3 or s.host.nginx < HTTP3:
+        return
+    if not any(each.words == ("quic_bpf", "on") for each in s.nginx.directives):
+        what = "quic_bpf is not on: after each reload, HTTP/3's packets reach processes that do not know of them"
+        mend = edit("/etc/nginx/nginx.conf", 1)
+        yield s.warning(("proxy", "tls", "http3"), what, mend)
 
 
 def _included(s: Subject) -> Iterator[Finding]:

@@ -1,14 +1,13 @@
 """What nginx's directives mean for a deployment, and which mistakes are made with them."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Final
 
 from pydantic import TypeAdapter
 
 from aiosystemd import values
-from aiosystemd.migrate import roles
-from aiosystemd.migrate.found import Draft, KeyPath
+from aiosystemd.migrate import nginx_tls, roles
+from aiosystemd.migrate.nginx_place import Place, Role, same
 from aiosystemd.migrate.nginx_syntax import Directive, walk
 from aiosystemd.migrate.nginx_values import seconds, size, span
 
@@ -17,27 +16,9 @@ _ADDRESS: Final = TypeAdapter[str](values.ListenAddress)
 _NETWORK: Final = TypeAdapter[str](values.Network)
 _LONGEST: Final = 300.0
 """Seconds beyond which an answer is a stream."""
-_OLD: Final = frozenset({"SSLv2", "SSLv3", "TLSv1", "TLSv1.1"})
 REDIRECTED: Final = "plain HTTP is redirected (proxy.tls.redirect)"
 """What is said of a redirect to HTTPS."""
 _HARMLESS: Final = frozenset({"return", "rewrite"})
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where a directive stands."""
-
-    draft: Draft
-    path: str
-    around: tuple[Directive, ...]
-    """Its own block."""
-    outer: tuple[Directive, ...] = ()
-    """The block around that, if it is a location."""
-    whole: bool = True
-    """Whether every request to the deployment comes by."""
-
-
-Role = Callable[[Place, Directive], None]
 
 
 def tell(place: Place, each: Directive, kind: str = "") -> None:
@@ -52,11 +33,6 @@ def tell(place: Place, each: Directive, kind: str = "") -> None:
     if each.name not in {"if", "location"}:
         for inner in walk(each.block or ()):
             place.draft.drop(inner.setting, f"in a block that has no place in a deployment file: {each.name}")
-
-
-def _same(says: str) -> Role:
-    """Return the role of what is so here by default."""
-    return lambda place, each: place.draft.replaced(each.setting, says)
 
 
 def _server_name(place: Place, each: Directive) -> None:
@@ -81,6 +57,9 @@ def _listen(place: Place, each: Directive) -> None:
     if not address.rpartition("]")[2].rpartition(":")[2].isdigit():
         address = f"{address}:80"
     draft = place.draft
+    if "quic" in flags:
+        nginx_tls.quic(place, each)
+        return
     if not roles.fits(_ADDRESS, address):
         draft.drop(each.setting, "no address that proxy.listen holds")
         return
@@ -93,40 +72,11 @@ def _listen(place: Place, each: Directive) -> None:
     if flags & {"default_server", "default"}:
         draft.keep(each.setting, ("proxy", "default_server"), True)  # noqa: FBT003 (a value, no switch)
     secure = "ssl" in flags or any(other.name == "ssl" and other.words == ("on",) for other in place.around)
-    key: KeyPath = ("proxy", "tls", "listen") if secure else ("proxy", "listen")
+    key = ("proxy", "tls", "listen") if secure else ("proxy", "listen")
     if says:
         draft.change(each.setting, key, (address,), says)
     else:
         draft.keep(each.setting, key, (address,))
-
-
-def _certificate(key: str) -> Role:
-    def role(place: Place, each: Directive) -> None:
-        file, key_path = each.words[0], ("proxy", "tls", key)
-        if file.startswith("/") and "$" not in file:
-            place.draft.keep(each.setting, key_path, file)
-        elif "$" in file or file.startswith(("data:", "engine:")):
-            place.draft.drop(each.setting, f"not the path of one file: set proxy.tls.{key}")
-        else:
-            place.draft.change(each.setting, key_path, f"/etc/nginx/{file}", "from nginx's directory on")
-
-    return role
-
-
-def _ssl(place: Place, each: Directive) -> None:
-    if each.words == ("on",):
-        place.draft.warn(
-            each.setting, "nginx has no ssl directive from 1.25.1 on, and refuses it: ssl belongs to listen"
-        )
-    place.draft.replaced(each.setting, "proxy.tls.listen has the addresses that speak TLS")
-
-
-def _protocols(place: Place, each: Directive) -> None:
-    if old := sorted(_OLD & set(each.words)):
-        place.draft.warn(
-            each.setting, f"{' and '.join(old)} can be broken, and no browser of today asks for it (RFC 8996)"
-        )
-    place.draft.replaced(each.setting, "TLS 1.2 and 1.3")
 
 
 def _return(place: Place, each: Directive) -> None:
@@ -325,7 +275,7 @@ def _internal(place: Place, each: Directive) -> None:
     place.draft.replaced(each.setting, "proxy.internal")
 
 
-_AS_GZIP: Final = _same("as proxy.gzip has it")
+_AS_GZIP: Final = same("as proxy.gzip has it")
 _SWITCHES: Final = frozenset({"internal", "ip_hash", "least_conn", "random"})
 _MODERN: Final = "settings that browsers of today speak"
 _LOGS: Final = "nginx.conf has the logs of all sites"
@@ -336,27 +286,28 @@ _OWN: Final = "the application's: no key holds it"
 ROLES: Final[Mapping[str, Role | str]] = {
     "server_name": _server_name,
     "listen": _listen,
-    "ssl": _ssl,
-    "ssl_certificate": _certificate("certificate"),
-    "ssl_certificate_key": _certificate("key"),
-    "ssl_protocols": _protocols,
+    "ssl": nginx_tls.ssl,
+    "ssl_certificate": nginx_tls.certificate("certificate"),
+    "ssl_certificate_key": nginx_tls.certificate("key"),
+    "ssl_protocols": nginx_tls.protocols,
     **dict.fromkeys(
         "ssl_ciphers ssl_prefer_server_ciphers ssl_session_cache ssl_session_tickets ssl_session_timeout "
         "ssl_ecdh_curve ssl_dhparam ssl_conf_command".split(),
-        _same(_MODERN),
+        same(_MODERN),
     ),
-    "http2": _same("HTTP/2 is spoken wherever TLS is"),
+    "http2": same("HTTP/2 is spoken wherever TLS is"),
+    "http3": same("proxy.tls.http3 has it, where listen says quic"),
     "return": _return,
     "if": _if,
     "include": _include,
     "client_max_body_size": _body_size,
     "proxy_pass": _proxy_pass,
     "proxy_read_timeout": _read_timeout,
-    "proxy_send_timeout": _same(_FIXED),
-    "proxy_connect_timeout": _same(_FIXED),
+    "proxy_send_timeout": same(_FIXED),
+    "proxy_connect_timeout": same(_FIXED),
     "proxy_buffering": _buffering,
-    "proxy_http_version": _same("1.1"),
-    "proxy_redirect": _same("off: the application knows its own addresses"),
+    "proxy_http_version": same("1.1"),
+    "proxy_redirect": same("off: the application knows its own addresses"),
     "proxy_set_header": _request_header,
     "proxy_next_upstream": _next_upstream,
     "add_header": _response_header,
@@ -365,8 +316,8 @@ ROLES: Final[Mapping[str, Role | str]] = {
     "gzip_static": _gzip_static,
     "expires": _expires,
     "set_real_ip_from": _trusted,
-    "real_ip_header": _same("X-Forwarded-For (proxy.trusted)"),
-    "real_ip_recursive": _same("on (proxy.trusted)"),
+    "real_ip_header": same("X-Forwarded-For (proxy.trusted)"),
+    "real_ip_recursive": same("on (proxy.trusted)"),
     "server_tokens": _tokens,
     "allow": "no key holds it: the application decides",
     "deny": _access,
@@ -391,8 +342,8 @@ _UPSTREAM: Final[Mapping[str, Role | str]] = {
     "server": _upstream_server,
     "keepalive": _connections,
     "keepalive_timeout": _idle,
-    "least_conn": _same("the instance with the fewest connections"),
+    "least_conn": same("the instance with the fewest connections"),
     "ip_hash": "an instance holds nothing that another one lacks: any may answer",
     "hash": "an instance holds nothing that another one lacks: any may answer",
-    "zone": _same("the proxy's workers know the instances together"),
+    "zone": same("the proxy's workers know the instances together"),
 }

@@ -6,7 +6,8 @@ from posixpath import normpath
 from typing import Final
 
 from aiosystemd.migrate.found import Draft
-from aiosystemd.migrate.nginx_directives import REDIRECTED, ROLES, Place, tell
+from aiosystemd.migrate.nginx_directives import REDIRECTED, ROLES, tell
+from aiosystemd.migrate.nginx_place import Place
 from aiosystemd.migrate.nginx_syntax import Directive, walk
 from aiosystemd.migrate.nginx_values import seconds
 

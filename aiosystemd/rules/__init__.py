@@ -6,7 +6,7 @@ from aiosystemd.model import Deployment
 from aiosystemd.rules import gunicorn, haproxy, listening, proxy, sandbox, service, timing
 from aiosystemd.rules.haproxy import unknown_to_haproxy
 from aiosystemd.rules.listening import SUN_PATH
-from aiosystemd.rules.proxy import location, normal_address
+from aiosystemd.rules.proxy import location, normal_address, unknown_to_nginx
 from aiosystemd.rules.rule import RULES, Violation
 from aiosystemd.rules.service import unknown_to
 
@@ -26,6 +26,7 @@ __all__ = [
     "timing",
     "unknown_to",
     "unknown_to_haproxy",
+    "unknown_to_nginx",
     "violations",
 ]
 

@@ -36,6 +36,9 @@ def _no_files(d: Deployment) -> Iterator[Violation]:
     for key, (what, hint) in NOT_THERE.items():
         if key in d.proxy.model_fields_set:
             yield Violation((("proxy", key), ("proxy", "kind")), f"proxy.{key}: {what}", hint)
+    if d.proxy.tls and d.proxy.tls.http3:
+        what = "proxy.tls.http3: HTTP/3 is written for nginx only"
+        yield Violation((("proxy", "tls", "http3"), ("proxy", "kind")), what, _NGINX)
 
 
 def unknown_to_haproxy(version: tuple[int, ...], d: Deployment) -> Iterator[Violation]:

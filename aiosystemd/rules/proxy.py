@@ -9,6 +9,9 @@ from aiosystemd.rules.rule import KeyPath, Violation, rule, twice
 HASHED_NAME = 46
 """Characters of a server name that fit nginx's ``server_names_hash_bucket_size`` of 64; measured with nginx -t."""
 
+HTTP3 = (1, 25)
+"""The first nginx that speaks HTTP/3, if it is built with ngx_http_v3_module as Debian's and nginx.org's are."""
+
 
 def location(prefix: str) -> str:
     """Return the nginx location of a path prefix: with a slash at its end, or ``/staticx`` would match ``/static``."""
@@ -114,6 +117,23 @@ def _burst_needs_a_rate(d: Deployment) -> Iterator[Violation]:
     """``proxy.rate_burst`` needs ``proxy.rate_limit``."""
     if "rate_burst" in d.proxy.model_fields_set and d.proxy.rate_limit is None:
         yield Violation((("proxy", "rate_burst"),), "proxy.rate_burst needs proxy.rate_limit", "set it, or remove this")
+
+
+@rule
+def _reuseport_is_for_http3(d: Deployment) -> Iterator[Violation]:
+    """``proxy.tls.reuseport`` needs ``proxy.tls.http3``."""
+    tls = d.proxy.tls
+    if tls and "reuseport" in tls.model_fields_set and not tls.http3:
+        what = "proxy.tls.reuseport is for HTTP/3"
+        yield Violation((("proxy", "tls", "reuseport"),), what, "set proxy.tls.http3, or remove this")
+
+
+def unknown_to_nginx(version: tuple[int, ...], d: Deployment) -> Iterator[Violation]:
+    """Yield what a version of nginx cannot do yet."""
+    if d.proxy.kind == "nginx" and d.proxy.tls and d.proxy.tls.http3 and version < HTTP3:
+        shown = ".".join(map(str, version))
+        what = f"nginx {shown} has no HTTP/3, so that it is left out; 1.25 has"
+        yield Violation((("proxy", "tls", "http3"),), what, "generate again with a newer one", "warning")
 
 
 @rule

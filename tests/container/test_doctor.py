@@ -411,6 +411,16 @@ CASES: Final = {
         mends=False,
     ),
     "nginx does not run": Case("proxy", r"^is not running", make="systemctl stop nginx"),
+    "nginx's reloads lose HTTP/3": Case(
+        "proxy",
+        r"^quic_bpf is not on: after each reload, HTTP/3's packets reach processes that do not know of them",
+        toml=f"{_TLS}proxy.tls.http3 = true\n".replace(" }\nproxy.tls.http3", ", http3").replace("true\n", "true }\n"),
+        make=_certificate(f"{_NAMED} -days 90"),
+        undo=f"rm -r {_SSL}",
+        severity="warning",
+        key="true",
+        mends=False,
+    ),
     "nginx refuses its configuration": Case(
         "proxy",
         r"^nginx -t: .*unknown directive \"nonsense\"",

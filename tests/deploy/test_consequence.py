@@ -17,7 +17,7 @@ from aiosystemd.host import Host
 from aiosystemd.model import Deployment, Table
 from tests import toml
 
-HOST = Host(systemd=252, nginx=(1, 22), cpus=3, ipv6=True)
+HOST = Host(systemd=252, nginx=(1, 26), cpus=3, ipv6=True)
 FILE = Path("/etc/aiosystemd/shop.toml")
 
 Data = dict[str, Any]
@@ -124,6 +124,8 @@ ROWS = (
     Row("proxy.tls.certificate", ("/a.pem", "/b.pem"), NOTHING, proxy=True, beside={"proxy.tls.key": "/k.pem"}),
     Row("proxy.tls.key", ("/k.pem", "/l.pem"), NOTHING, proxy=True, beside={"proxy.tls.certificate": "/a.pem"}),
     Row("proxy.tls.listen", (None, ["8443"]), NOTHING, proxy=True, beside={"proxy.tls": TLS}),
+    Row("proxy.tls.http3", (None, True), NOTHING, proxy=True, beside={"proxy.tls": TLS}),
+    Row("proxy.tls.reuseport", (None, False), NOTHING, proxy=True, beside={"proxy.tls": {**TLS, "http3": True}}),
     Row("proxy.tls.redirect", (None, False), NOTHING, proxy=True, beside={"proxy.tls": TLS}),
     Row("proxy.static", (None, {"/s/": "/srv/a"}, {"/s/": "/srv/b"}), NOTHING, proxy=True),
     Row("proxy.static_age", (None, 60), NOTHING, proxy=True, beside=STATIC),

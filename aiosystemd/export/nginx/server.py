@@ -8,6 +8,7 @@ from aiosystemd.export.proxy import CIPHERS
 from aiosystemd.host import Host
 from aiosystemd.model import Deployment, Proxy, Tls
 from aiosystemd.render.nginx import Directive, Value, block, directive, raw
+from aiosystemd.rules.proxy import HTTP3
 
 _HTTP2_DIRECTIVE = (1, 25, 1)
 """First version with ``http2 on;``; older ones want a parameter of ``listen``, which newer ones warn about."""
@@ -19,7 +20,8 @@ def servers(d: Deployment, host: Host) -> Iterator[Directive]:
     if tls is None:
         yield block("server", body=(*_listen(d, host, d.proxy), *_server(d)))
         return
-    https = (*_listen(d, host, tls, *_tls_parameters(host)), *_http2(host), *_tls(d, tls))
+    addresses = (*_listen(d, host, tls, *_tls_parameters(host)), *_quic(d, host, tls))
+    https = (*addresses, *_http2(host), *_tls(d, tls), *_http3(d, host, tls))
     if tls.redirect:
         plain = (*_listen(d, host, d.proxy), _names(d), _nameless(), *_no_strangers(d), _redirect(tls))
         yield block("server", body=plain)
@@ -59,6 +61,18 @@ def _tls_parameters(host: Host) -> tuple[Value, ...]:
 def _http2(host: Host) -> Iterator[Directive]:
     if host.nginx >= _HTTP2_DIRECTIVE:
         yield directive("http2", raw("on"))
+
+
+def _quic(d: Deployment, host: Host, tls: Tls) -> Iterator[Directive]:
+    if tls.http3 and host.nginx >= HTTP3:
+        yield from _listen(d, host, tls, raw("quic"), *([raw("reuseport")] if tls.reuseport else []))
+
+
+def _http3(d: Deployment, host: Host, tls: Tls) -> Iterator[Directive]:
+    if tls.http3 and host.nginx >= HTTP3 and "alt-svc" not in map(str.lower, d.proxy.headers):
+        port = tls.listen[0].rpartition(":")[2]
+        told = "By which browsers come to know of HTTP/3: RFC 9114, 3.1.1."
+        yield directive("add_header", raw("Alt-Svc"), f'h3=":{port}"; ma=86400', raw("always"), comment=told)
 
 
 def _tls(d: Deployment, tls: Tls) -> Iterator[Directive]:

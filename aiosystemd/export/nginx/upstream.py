@@ -84,10 +84,14 @@ def _connection(d: Deployment) -> Iterator[Directive]:
 def _port() -> Directive:
     return block(
         "map",
-        raw("$http_host"),
+        raw('"$http_host $server_protocol $server_port"'),
         raw(PORT),
-        body=(entry(raw("default"), ""), entry(raw('"~(:[0-9]+)$"'), raw("$1"))),
-        comment="The port that the client asked for, which $host leaves out.",
+        body=(
+            entry(raw("default"), ""),
+            entry(raw('"~^\\S*(:[0-9]+) "'), raw("$1")),
+            entry(raw('"~^ HTTP/3\\S* (?!443$)([0-9]+)$"'), raw(":$1")),
+        ),
+        comment="The port that the client asked for, which $host leaves out; HTTP/3 has no header Host.",
     )
 
 
