@@ -370,7 +370,7 @@ def test_the_schema_is_a_json_schema_with_a_description_for_every_key(run: Runne
     assert schema["type"] == "object"
     assert schema["required"] == ["name", "app"]
     tables = [schema, *schema["$defs"].values()]
-    assert len(tables) == 10
+    assert len(tables) == 11
     for table in tables:
         assert table["additionalProperties"] is False
         for name, key in table["properties"].items():
