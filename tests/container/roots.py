@@ -60,6 +60,7 @@ TRIXIE: Final = Suite(
     # Debian 13's own libraries, and what runs the project's unit tests with them.
     packages=(
         *_BASE,
+        "caddy",
         "curl",  # speaks HTTP/3
         "gunicorn",
         "python3-aiohttp",
