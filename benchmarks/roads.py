@@ -14,6 +14,7 @@ from benchmarks.place import APP, DEBIANS_NGINX
 from tests.container.machine import Machine
 
 COUNT: Final = 4
+_FILE: Final = "/etc/aiosystemd/example.toml"
 _TREE: Final = "/srv/tree"
 _UNITS: Final = "/etc/systemd/system"
 _NUMBERS: Final = range(1, COUNT + 1)
@@ -27,6 +28,8 @@ directory = "{APP}"
 instances = {COUNT}
 service.user = "www-data"
 """
+_APP: Final = tuple(f"example@{number}.service" for number in _NUMBERS)
+_TARGET: Final = "example.target"
 _TMPFILES: Final = "ExecStartPre=systemd-tmpfiles --create example.conf\n"
 _CIRCUSD: Final = (
     "import sys; from circus.circusd import main; sys.argv = ['circusd', '/etc/circus/circusd.ini']; main()"
@@ -40,6 +43,8 @@ def roads(machine: Machine) -> Iterator[tuple[Contender, Sequence[Event]]]:
     yield _supervisord(machine), (_one_by_one(_supervisorctl), _all(_supervisor_all))
     yield _circus(machine), (_one_by_one(_circusctl), _all(_circus_all))
     yield _runit(machine), (_one_by_one(_sv), _all(_sv_all))
+    yield _haproxy(machine), (_one_by_one(_systemctl), _all(_every_unit), _update(_rollout))
+    yield _one_port(machine), (_one_by_one(_systemctl), _all(_every_unit))
     yield _gunicorn(machine), (Event("reload", _hang_up, _LOAD, _REQUESTS), _all(_every_unit))
 
 
@@ -72,12 +77,13 @@ def _update(act: Act) -> Event:
 
 
 def generated(machine: Machine, toml: str, *options: str) -> Mapping[str, str]:
-    """Return the files that ``aiosystemd generate`` writes in the machine, and Debian's ``nginx.conf``."""
-    machine.write("/etc/aiosystemd/example.toml", toml)
+    """Return a deployment's file, those that ``generate`` writes for it in the machine, and Debian's ``nginx.conf``."""
+    machine.write(_FILE, toml)
     machine.run("rm", "-rf", _TREE)
     machine.run("aiosystemd", "generate", "example", "--output", _TREE, *options)
     paths = machine.run("find", _TREE, "-type", "f").stdout.split()
-    return {path.removeprefix(_TREE): machine.read(path) for path in paths} | {NGINX: machine.read(DEBIANS_NGINX)}
+    more = {NGINX: machine.read(DEBIANS_NGINX), _FILE: toml}
+    return {path.removeprefix(_TREE): machine.read(path) for path in paths} | more
 
 
 def _contender(name: str, files: Mapping[str, str], *app: str) -> Contender:
@@ -85,9 +91,17 @@ def _contender(name: str, files: Mapping[str, str], *app: str) -> Contender:
 
 
 def _systemd(machine: Machine) -> Contender:
-    files = generated(machine, _TOML)
-    app = tuple(f"example@{number}.service" for number in _NUMBERS)
-    return Contender("systemd", COUNT, files, app, ("example.target", "nginx.service"), "nginx.service")
+    return Contender("systemd", COUNT, generated(machine, _TOML), _APP, (_TARGET, "nginx.service"), "nginx.service")
+
+
+def _haproxy(machine: Machine) -> Contender:
+    files = generated(machine, f'{_TOML}proxy = {{ kind = "haproxy", default_server = true }}\n')
+    return Contender("systemd, HAProxy", COUNT, files, _APP, (_TARGET, "haproxy.service"), "haproxy.service")
+
+
+def _one_port(machine: Machine) -> Contender:
+    listen = 'listen = { port = 80, address = "0.0.0.0", shared = true }\nproxy.kind = "none"\n'
+    return Contender("systemd, one port, no proxy", COUNT, generated(machine, _TOML + listen), _APP, (_TARGET,))
 
 
 def _systemctl(machine: Machine, number: int) -> None:

@@ -60,8 +60,8 @@ TRIXIE: Final = Suite(
     # Debian 13's own libraries, and what runs the project's unit tests with them.
     packages=(
         *_BASE,
-        "caddy",
         "curl",  # speaks HTTP/3
+        "caddy",
         "gunicorn",
         "python3-aiohttp",
         "python3-hypothesis",
@@ -143,13 +143,25 @@ def install(layer: Path, lower: Path, built: Path) -> None:
         _run(*shell, directory, str(lower), str(layer), str(built))
 
 
+_HOOK: Final = 'rm -f "$1/etc/systemd/system/multi-user.target.wants/caddy.service"'
+"""Port 80 is nginx's; Debian starts whatever is installed."""
+
+
 def _build(suite: Suite, tree: Path) -> None:
     unfinished = tree.with_name(f"{tree.name}.tmp")
     # An earlier run may have been killed; the lock says that nobody else is at work here.
     shutil.rmtree(unfinished, ignore_errors=True)
     packages = ",".join(suite.packages)
     try:
-        _run("mmdebstrap", "--quiet", "--variant=apt", f"--include={packages}", suite.name, str(unfinished))
+        _run(
+            "mmdebstrap",
+            "--quiet",
+            "--variant=apt",
+            f"--customize-hook={_HOOK}",
+            f"--include={packages}",
+            suite.name,
+            str(unfinished),
+        )
         if suite.wheels:
             _add_wheels(suite, unfinished)
         unfinished.rename(tree)
