@@ -40,10 +40,10 @@ _CIRCUSCTL: Final = "import sys; from circus.circusctl import main; main()"
 def roads(machine: Machine) -> Iterator[tuple[Contender, Sequence[Event]]]:
     """Yield each, and what is done to it under load."""
     yield _systemd(machine), (_one_by_one(_systemctl), _all(_every_unit), _update(_rollout))
+    yield _haproxy(machine), (_one_by_one(_systemctl), _all(_every_unit), _update(_rollout))
     yield _supervisord(machine), (_one_by_one(_supervisorctl), _all(_supervisor_all))
     yield _circus(machine), (_one_by_one(_circusctl), _all(_circus_all))
     yield _runit(machine), (_one_by_one(_sv), _all(_sv_all))
-    yield _haproxy(machine), (_one_by_one(_systemctl), _all(_every_unit), _update(_rollout))
     yield _one_port(machine), (_one_by_one(_systemctl), _all(_every_unit))
     yield _gunicorn(machine), (Event("reload", _hang_up, _LOAD, _REQUESTS), _all(_every_unit))
 

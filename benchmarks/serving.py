@@ -32,14 +32,16 @@ def serving(machine: Machine, contender: Contender) -> Iterator[None]:
         machine.write(path, text, mode=0o755 if text.startswith("#!") else 0o644)
     machine.systemctl("daemon-reload")
     try:
-        machine.systemctl("start", *contender.start)
+        for unit in contender.start:
+            machine.systemctl("start", unit)
         _await_answers(machine, contender)
         yield
     finally:
         for unit in (*contender.units, *contender.start):
             machine.systemctl("stop", unit)
         machine.run("rm", "-f", *contender.files)
-        machine.run("sh", "-c", "rm -f /tmp/example_*.sock")
+        # The next one's sockets are others' in the same place.
+        machine.run("sh", "-c", "systemctl stop 'example*.socket'; rm -rf /tmp/example_*.sock /run/example")
 
 
 def _await_answers(machine: Machine, contender: Contender) -> None:
