@@ -31,6 +31,7 @@ class Report:
             "file": self.file,
             "name": self.deployment and self.deployment.name,
             "proxy": self.deployment and self.deployment.proxy.kind,
+            "addressable": self.deployment and self.deployment.addressable,
             "problems": [_problem_as_json(problem) for problem in self.problems],
             "checkers": [
                 {"name": verdict.checker, "verdict": verdict.said, "note": verdict.note} for verdict in self.verdicts

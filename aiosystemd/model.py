@@ -320,6 +320,11 @@ class Deployment(Table):
         return self.listen.group or ("haproxy" if self.proxy.kind == "haproxy" else "www-data")
 
     @property
+    def addressable(self) -> bool:
+        """Whether each instance has an address of its own, which apply and all that works one by one needs."""
+        return self.server.kind == "aiohttp" and not self.listen.shared
+
+    @property
     def direct(self) -> bool:
         """Whether clients come to the instances by themselves."""
         remote = self.listen.port is not None and not ip_address(self.listen.address).is_loopback

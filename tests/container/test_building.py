@@ -86,6 +86,19 @@ def test_wrong_deployment_file_fails_the_build_with_its_line(debs: Path, tmp_pat
     assert not list(tmp_path.glob("*.deb"))
 
 
+def test_package_behind_haproxy_needs_it(debs: Path, tmp_path: Path) -> None:
+    behind = DEPLOYMENT.replace("[proxy]", '[proxy]\nkind = "haproxy"')
+    packager(debs, tmp_path, **{"debian/hello-site.aiosystemd.toml": behind})
+    assert field(of(tmp_path, "hello-site"), "Depends") == "aiosystemd (>= 0.1.0~), haproxy"
+
+
+def test_what_no_postinst_could_apply_fails_the_build(debs: Path, tmp_path: Path) -> None:
+    file = "debian/hello-site.aiosystemd.toml"
+    with pytest.raises(BuildError) as failed:
+        packager(debs, tmp_path, **{file: f'{DEPLOYMENT}\n[server]\nkind = "gunicorn"\n'})
+    assert f"{file}: gunicorn's workers, and instances on one port" in str(failed.value)
+
+
 def test_package_may_have_two_deployments_and_without_a_proxy_needs_no_nginx(debs: Path, tmp_path: Path) -> None:
     alone = DEPLOYMENT.replace('server_names = ["hello.test"]', 'kind = "none"')
     files = {

@@ -75,7 +75,7 @@ def test_name_of_nobody_is_refused(machine: Machine) -> None:
 
 def test_restarts_and_reloads_of_instances_lose_no_request(machine: Machine) -> None:
     # A connection for each, from eight processes, which no packet may bring to another worker of nginx.
-    assert int(machine.run("sh", "-c", "pgrep --count --full 'nginx: worker'").stdout) > 1
+    assert int(machine.run("pgrep", "--count", "--full", "nginx: worker").stdout) > 1
     ask = " ".join(curl("one", 443, "/", "--output /dev/null --write-out '%{http_code} %{errormsg}\\n'"))
     machine.run("touch", "/root/asking")
     load = machine.start(
